@@ -1,0 +1,100 @@
+# Everything one does here is a target; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKER := worker_stub
+WORKER_VENV := $(WORKER)/.venv
+WORKER_BIN := $(WORKER_VENV)/bin
+PIP_INSTALL = -m pip --disable-pip-version-check install
+# One line per package is progress; what is there already is not news.
+NEWS = grep --line-buffered -Ev '^Requirement already|^Looking in|^ +(Getting|Checking|Preparing|Installing)' || true
+
+# Isolated builds (of `-e .`) are pinned too; pip before 25.3 and since read different variables.
+PINNED = PIP_CONSTRAINT=$(CURDIR)/constraints/dev.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints/dev.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ See it work
+.PHONY: demo
+demo: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## From a saved note to its result, with every process real (needs no server)
+	$(BIN)/python -m project.demo
+
+.PHONY: run
+run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay and results running, and print the admin's password
+	$(BIN)/python -m project.run
+
+##@ Work on it
+.PHONY: test
+test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
+	$(BIN)/python -m tests.matrix -m "not slow" $(PYTEST_ARGS)
+	cd $(WORKER) && .venv/bin/python -m pytest
+
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || { status=$$?; test $$status -eq 5 && echo "No test is marked slow."; }
+
+.PHONY: test-all
+test-all: test test-slow ## Both
+
+.PHONY: lint
+lint: $(VENV)/.installed-lint ## Format, lint, types, layers, templates, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=$(WORKER) $(BIN)/lint-imports
+	git ls-files -zco --exclude-standard '*.py' | xargs -0 $(BIN)/django-upgrade --target-version 5.2 --check
+	git ls-files -zco --exclude-standard '*.html' | xargs -0 -r $(BIN)/djade --target-version 5.2 --check
+	DATABASE_URL=sqlite:// $(BIN)/python manage.py makemigrations --check --dry-run
+
+.PHONY: format
+format: $(VENV)/.installed-lint ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/.installed-web ## Run the benchmarks in bench/
+	@ls bench/bench_*.py >/dev/null 2>&1 || { echo "There are no benchmarks yet: they come with the issue on performance."; exit 1; }
+	for script in bench/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+##@ Virtualenvs
+.PHONY: venv
+venv: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs $(WORKER_VENV)/.installed ## Build both virtualenvs with all that development needs
+
+.PHONY: clean
+clean: ## Remove virtualenvs, caches and everything that was built or written
+	rm -rf $(VENV) $(WORKER_VENV) var build dist docs/_build db.sqlite3* test_db*.sqlite3*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "» virtualenv of the web project: $(VENV) ($$($(PYTHON) --version))"
+	$(PYTHON) -m venv $(VENV)
+
+# requirements/NAME.txt is installed once, and again when it, the pins or the package's dependencies change.
+$(VENV)/.installed-%: requirements/%.txt requirements/web.txt constraints/dev.txt pyproject.toml | $(BIN)/python
+	@echo "» $(VENV): requirements/$*.txt"
+	@$(PINNED) $(BIN)/python $(PIP_INSTALL) -r requirements/$*.txt -c constraints/dev.txt | { $(NEWS); }
+	@touch $@
+
+$(WORKER_BIN)/python:
+	@echo "» virtualenv of the worker: $(WORKER_VENV) ($$($(PYTHON) --version))"
+	$(PYTHON) -m venv $(WORKER_VENV)
+
+$(WORKER_VENV)/.installed: $(WORKER)/pyproject.toml $(WORKER)/constraints.txt | $(WORKER_BIN)/python
+	@echo "» $(WORKER_VENV): $(WORKER)/pyproject.toml"
+	@$(WORKER_BIN)/python $(PIP_INSTALL) -c $(WORKER)/constraints.txt -e '$(WORKER)[test]' | { $(NEWS); }
+	@touch $@
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,147 @@
+"""The public API: what applications import.
+
+Safe to import in ``models.py``; not in a package's ``__init__`` and not at the top of ``apps.py``, as with any model.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from dispatch import outbox
+from dispatch.client.results import async_result
+from dispatch.conf import DEFAULT_BROKER
+from dispatch.core.call import Call
+from dispatch.core.suppression import suppress_triggers
+from dispatch.exceptions import (
+    DispatchError,
+    InvalidArguments,
+    InvalidOption,
+    NoDestination,
+    SendError,
+    TaskDisabled,
+    UnknownTask,
+)
+from dispatch.models import OutboxMessage
+from dispatch.signals import message_dead, message_enqueued, message_published, task_finished
+from dispatch.triggers.code import trigger
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+
+    from dispatch.client.results import AsyncResult
+
+__all__ = [
+    "Call",
+    "DispatchError",
+    "InvalidArguments",
+    "InvalidOption",
+    "NoDestination",
+    "SendError",
+    "TaskDisabled",
+    "UnknownTask",
+    "asend_task",
+    "message_dead",
+    "message_enqueued",
+    "message_published",
+    "result",
+    "send_many",
+    "send_task",
+    "suppress_triggers",
+    "task_finished",
+    "trigger",
+]
+
+
+def send_task(
+    name: str,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    countdown: float | None = None,
+    eta: dt.datetime | None = None,
+    expires: float | dt.datetime | None = None,
+    queue: str | None = None,
+    exchange: str | None = None,
+    routing_key: str | None = None,
+    priority: int | None = None,
+    serializer: str | None = None,
+    compression: str | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    ignore_result: bool | None = None,
+    shadow: str | None = None,
+    reply_to: str | None = None,
+    delivery_mode: int | None = None,
+    headers: Mapping[str, Any] | None = None,
+    task_id: uuid.UUID | str | None = None,
+    deliver_eta: bool = False,
+    using: str | None = None,
+) -> OutboxMessage:
+    """Send a task by name: insert its message in the caller's transaction, and return it.
+
+    No broker is contacted. The message's ``id`` is the Celery task id. What is rolled back is never sent;
+    what is committed reaches the broker at least once, with this id at every attempt.
+
+    The options are those of Celery's ``send_task``: ``countdown``, ``expires`` and the limits in seconds,
+    ``eta`` (or ``expires``) as a timezone-aware datetime, ``priority`` from 0 to 9, 9 most urgent on every
+    broker. A countdown waits in the outbox; ``deliver_eta=True`` leaves the wait to the worker. ``using``
+    names the database whose outbox is written.
+
+    Raises UnknownTask (with close matches), TaskDisabled, InvalidArguments (with the JSON pointer), InvalidOption and
+    NoDestination, all of them SendError, before anything is stored; TypeError for an option that does not exist.
+    """
+    call = Call(
+        name,
+        args,
+        kwargs,
+        countdown=countdown,
+        eta=eta,
+        expires=expires,
+        queue=queue,
+        exchange=exchange,
+        routing_key=routing_key,
+        priority=priority,
+        serializer=serializer,
+        compression=compression,
+        time_limit=time_limit,
+        soft_time_limit=soft_time_limit,
+        ignore_result=ignore_result,
+        shadow=shadow,
+        reply_to=reply_to,
+        delivery_mode=delivery_mode,
+        headers=headers,
+        task_id=task_id,
+        deliver_eta=deliver_eta,
+    )
+    [message] = outbox.enqueue([call], using=using)
+    return message
+
+
+async def asend_task(
+    name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+) -> OutboxMessage:
+    """Send a task by name from async code; takes what :func:`send_task` takes."""
+    return await sync_to_async(send_task)(name, args, kwargs, **options)
+
+
+def send_many(calls: Iterable[Call], *, using: str | None = None) -> list[OutboxMessage]:
+    """Send many tasks with one INSERT, all or nothing; return their messages in order.
+
+    Raises what :func:`send_task` raises, for the first call that does not fit.
+    """
+    return outbox.enqueue(list(calls), using=using)
+
+
+def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:
+    """Return Celery's AsyncResult of a message or a task id, which reads the worker's own result backend.
+
+    ``broker`` is the alias the task was sent through; a message knows its own.
+    """
+    if isinstance(task, OutboxMessage):
+        return async_result(str(task.pk), task.broker or broker)
+    return async_result(str(task), broker)

@@ -1,0 +1,23 @@
+"""Composition root: connects receivers and registers checks."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class DispatchConfig(AppConfig):
+    """The app. Nothing here touches the database or a broker."""
+
+    name = "dispatch"
+    verbose_name = _("Celery dispatch")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect what listens; every receiver has a ``dispatch_uid``, so that a second call changes nothing."""
+        from dispatch import checks  # noqa: F401 - registers the checks
+        from dispatch.registry import cache
+        from dispatch.triggers import receivers
+
+        cache.connect()
+        receivers.connect()

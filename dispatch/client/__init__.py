@@ -1,0 +1,1 @@
+"""The only importer of Celery and kombu: send-only apps, topology, publishing, results."""

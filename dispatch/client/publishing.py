@@ -1,0 +1,187 @@
+"""Hands messages to one broker: Celery protocol 2, one private connection, every call bounded in time.
+
+A message goes through the public ``Producer.publish`` of kombu with ``retry=False``. Celery's
+``before_task_publish`` and ``after_task_publish`` are not sent: they belong to the process that calls Celery,
+and a relay is another one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from amqp.exceptions import MessageNacked
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+
+from dispatch.client import app, topology
+from dispatch.conf import Broker
+from dispatch.core.message import Message
+from dispatch.core.routing import Destination, RoutingTable
+from dispatch.core.wording import redact
+from dispatch.exceptions import (
+    BrokerUnavailable,
+    DeliveryUnknown,
+    MessageRefused,
+    PublishError,
+    QueueUnavailable,
+)
+
+PERSISTENT = 2  # AMQP's delivery mode
+EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+@dataclass(slots=True)
+class Session:
+    """One open connection, its producer, and the queues that were declared over it."""
+
+    connection: Connection
+    channel: Any
+    producer: Producer
+    declared: set[str] = field(default_factory=set)
+
+    @property
+    def lost(self) -> tuple[type[Exception], ...]:
+        """The errors that mean the connection is gone."""
+        return (*self.connection.connection_errors, OSError)
+
+    @property
+    def refused(self) -> tuple[type[Exception], ...]:
+        """The errors by which the broker refuses one request."""
+        return (*self.connection.channel_errors, KombuError)
+
+    def close(self) -> None:
+        """Let go of the connection, whatever its state."""
+        with suppress(Exception):  # it is broken already, and there is nothing left to tell
+            self.connection.release()
+
+
+class Publisher:
+    """Publishes to one broker. Not thread-safe: each relay has its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._session: Session | None = None
+
+    def publish(self, message: Message, destination: Destination, table: RoutingTable) -> None:
+        """Hand the message over, and return when the broker has it.
+
+        Raises BrokerUnavailable (nothing was handed over), QueueUnavailable (the queue cannot be declared, or is
+        full), DeliveryUnknown (the connection broke meanwhile) and MessageRefused.
+        """
+        session = self._session = self._session or self._connect()
+        try:
+            self._declare(session, table, destination)
+            self._send(session, message, destination)
+        except PublishError:
+            self.close()  # after an error the channel may be closed, or an answer still on its way
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens a new one."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _connect(self) -> Session:
+        connection = app.connection(self.broker)
+        try:
+            # once per host of the URL, without kombu's pauses of two seconds: the relay does the waiting
+            connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
+            channel = connection.channel()
+            return Session(connection, channel, Producer(channel, auto_declare=False))
+        except Exception as error:  # noqa: BLE001 - drivers raise their own kinds; each means "not reached"
+            with suppress(Exception):
+                connection.release()
+            raise BrokerUnavailable(
+                _sentence(f"Broker {self.broker.alias!r} cannot be reached", error)
+            ) from None
+
+    def _declare(self, session: Session, table: RoutingTable, destination: Destination) -> None:
+        missing = set(destination.queues) - session.declared
+        if not missing or not topology.has_exchanges(session.connection):
+            return
+        alias, names = self.broker.alias, ", ".join(sorted(missing))
+        try:
+            for queue in topology.entities(table, destination):
+                queue.bind(session.channel).declare()
+        except session.lost as error:
+            raise BrokerUnavailable(_sentence(f"Broker {alias!r} was lost", error)) from None
+        except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
+            what = f"Broker {alias!r} does not accept queue {names} as the registry has it"
+            raise QueueUnavailable(_sentence(what, error)) from None
+        session.declared |= missing
+
+    def _send(self, session: Session, message: Message, destination: Destination) -> None:
+        alias, where = self.broker.alias, destination.queue or destination.exchange
+        try:
+            self._publish(session, message, destination)
+        except MessageNacked:
+            raise QueueUnavailable(
+                f"Broker {alias!r} takes no more messages for {where!r}: is it full?"
+            ) from None
+        except session.lost as error:
+            raise DeliveryUnknown(
+                _sentence(f"Broker {alias!r} was lost while it took the message", error)
+            ) from None
+        except session.refused as error:
+            raise MessageRefused(
+                _sentence(f"Broker {alias!r} refused the message for {where!r}", error)
+            ) from None
+        except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
+            raise MessageRefused(_sentence("The message cannot be encoded", error)) from None
+
+    def _publish(self, session: Session, message: Message, destination: Destination) -> None:
+        headers, properties, body, encoding = _parts(app.sender(self.broker.alias, self.broker.url), message)
+        options: dict[str, Any] = {
+            **properties,
+            **encoding,
+            "headers": headers,
+            "compression": message.compression,
+            "retry": False,
+            "expiration": _seconds_left(message.expires),
+            "delivery_mode": message.delivery_mode or PERSISTENT,
+        }
+        priority = topology.broker_priority(session.connection, destination.priority)
+        if priority is not None:
+            options["priority"] = priority
+        if topology.has_exchanges(session.connection):
+            options["mandatory"] = True
+        for exchange, routing_key in topology.addresses(session.connection, destination):
+            session.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
+
+
+def _parts(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any]]:
+    """Return headers, properties, body and encoding of a message of protocol 2, as Celery writes them."""
+    headers, properties, _, _ = celery.amqp.as_task_v2(
+        message.task_id,
+        message.task,
+        eta=message.eta,
+        expires=message.expires,
+        reply_to=message.reply_to,
+        time_limit=message.time_limit,
+        soft_time_limit=message.soft_time_limit,
+        shadow=message.shadow,
+        ignore_result=message.ignore_result,
+        argsrepr=message.args_repr,
+        kwargsrepr=message.kwargs_repr,
+    )
+    headers.update(message.headers)
+    if message.serializer in (None, "json"):
+        body = f"[{message.args}, {message.kwargs}, {json.dumps(EMBED)}]"
+        return headers, properties, body, {"content_type": "application/json", "content_encoding": "utf-8"}
+    decoded = (json.loads(message.args), json.loads(message.kwargs), EMBED)
+    return headers, properties, decoded, {"serializer": message.serializer}
+
+
+def _seconds_left(expires: dt.datetime | None) -> float | None:
+    if expires is None:
+        return None
+    return max(0.0, (expires - dt.datetime.now(dt.UTC)).total_seconds())
+
+
+def _sentence(what: str, error: BaseException) -> str:
+    return f"{what}: {redact(str(error)) or type(error).__name__}"

@@ -1,0 +1,1 @@
+"""Plain Python: no Django, no Celery, no input or output."""

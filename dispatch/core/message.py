@@ -1,0 +1,162 @@
+"""What goes on the wire: the one rule by which Python values become JSON, and the message itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import json
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dispatch.exceptions import InvalidArguments
+
+MASK = "***"
+REPR_LENGTH = 1024  # as Celery's argsrepr_maxsize
+LONGEST_NUMBER = 14_000  # bits; Python neither writes nor reads numbers of more than 4,300 digits
+_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One task message as the client publishes it.
+
+    ``args`` and ``kwargs`` are JSON texts, put on the wire as they are. ``args_repr`` and ``kwargs_repr`` are
+    what Flower and the worker's log show. Times are timezone-aware.
+    """
+
+    task_id: str
+    task: str
+    args: str
+    kwargs: str
+    args_repr: str
+    kwargs_repr: str
+    eta: dt.datetime | None = None
+    expires: dt.datetime | None = None
+    serializer: str | None = None
+    compression: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool | None = None
+    shadow: str | None = None
+    reply_to: str | None = None
+    delivery_mode: int | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def to_json(value: Any) -> str:
+    """Return the JSON text of a value that :func:`plain` returned."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def plain(value: Any, pointer: str = "") -> Any:
+    """Return ``value`` in JSON's own types, by one rule for the whole project.
+
+    Strings, booleans, None, whole numbers and finite floats stay; lists and tuples become arrays; mappings
+    with string keys become objects; dates, times, UUIDs and Decimals become their ISO or decimal text; an enum
+    its value; a lazy translation its text.
+
+    Raises InvalidArguments, with the JSON pointer, for what a worker could not read back: NaN, infinities, NUL,
+    lone surrogates, keys that are not strings, other types, and the ``__type__``/``__value__`` pair that
+    kombu's decoder takes for its own.
+    """
+    try:
+        return _plain(value, pointer)
+    except RecursionError:
+        raise InvalidArguments(
+            f"the value at {pointer or '/'} contains itself, or is nested too deep: send less of it.", pointer
+        ) from None
+
+
+def _plain(value: Any, pointer: str) -> Any:
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, pointer)
+    if isinstance(value, int):
+        return _whole(value, pointer)
+    if isinstance(value, str):
+        return _text(value, pointer)
+    if isinstance(value, float):
+        return _finite(value, pointer)
+    if isinstance(value, Mapping):
+        return _object(value, pointer)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{pointer}/{index}") for index, item in enumerate(value)]
+    return _converted(value, pointer)
+
+
+def represent(value: Any) -> str:
+    """Return a short repr for logs, cut to 1,024 characters."""
+    text = repr(value)
+    return text if len(text) <= REPR_LENGTH else f"{text[: REPR_LENGTH - 3]}..."
+
+
+def escape(token: str) -> str:
+    """Escape one step of a JSON pointer (RFC 6901, section 3)."""
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+def unescape(token: str) -> str:
+    """Undo :func:`escape`."""
+    return token.replace("~1", "/").replace("~0", "~")
+
+
+def _text(value: str, pointer: str) -> str:
+    if found := _UNSENDABLE.search(value):
+        raise InvalidArguments(
+            f"the text at {pointer or '/'} holds {found.group()!r}, which no JSON reader accepts: remove it.",
+            pointer,
+        )
+    return str(value)
+
+
+def _whole(value: int, pointer: str) -> int:
+    if value.bit_length() > LONGEST_NUMBER:
+        raise InvalidArguments(
+            f"the number at {pointer or '/'} has too many digits for a JSON reader: send a text.", pointer
+        )
+    return int(value)  # of a subclass, whose repr JSON would not accept
+
+
+def _finite(value: float, pointer: str) -> float:
+    if not math.isfinite(value):
+        raise InvalidArguments(
+            f"{value!r} at {pointer or '/'} is not a JSON number: send None or a text.", pointer
+        )
+    return value
+
+
+def _object(value: Mapping[Any, Any], pointer: str) -> dict[str, Any]:
+    if "__type__" in value and "__value__" in value:
+        raise InvalidArguments(
+            f"the object at {pointer or '/'} has the keys '__type__' and '__value__', which the worker's decoder "
+            f"would take for its own: rename one.",
+            pointer,
+        )
+    result = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidArguments(
+                f"the key {key!r} at {pointer or '/'} is not a text: JSON objects have text keys.", pointer
+            )
+        name = _text(key.value if isinstance(key, enum.Enum) else key, pointer)
+        result[name] = _plain(item, f"{pointer}/{escape(name)}")
+    return result
+
+
+def _converted(value: Any, pointer: str) -> Any:
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, (uuid.UUID, decimal.Decimal)):
+        return str(value)
+    if type(value).__name__ == "__proxy__":  # a lazy translation, recognised without importing Django
+        return _text(str(value), pointer)
+    raise InvalidArguments(
+        f"a {type(value).__name__} at {pointer or '/'} cannot be sent as JSON: send its primary key or a text.",
+        pointer,
+    )

@@ -1,0 +1,83 @@
+"""Everything that dispatch raises on purpose, in one tree.
+
+DispatchError
+├── ConfigurationError          the DISPATCH setting or the registry does not fit
+├── SendError                   raised to the caller of send_task, before anything is stored
+│   ├── UnknownTask             no such task in the registry
+│   ├── TaskDisabled            the task is registered, but switched off
+│   ├── InvalidArguments        the arguments do not fit the task's parameters
+│   ├── InvalidOption           an option's value does not fit
+│   └── NoDestination           no queue can be found for the message
+├── InvalidManifest             a worker manifest that cannot be read
+└── PublishError                a broker did not take a message
+    ├── BrokerUnavailable       the broker cannot be reached: nothing was handed over
+    ├── QueueUnavailable        the broker refuses this queue: others may work
+    ├── DeliveryUnknown         the connection broke while handing over: it may have arrived
+    └── MessageRefused          the broker, or the client, refuses this one message
+"""
+
+from __future__ import annotations
+
+
+class DispatchError(Exception):
+    """Base of every error that dispatch raises on purpose."""
+
+
+class ConfigurationError(DispatchError):
+    """The DISPATCH setting, or what the registry holds, cannot be used."""
+
+
+class SendError(DispatchError, ValueError):
+    """A message that cannot be enqueued; nothing was stored."""
+
+
+class UnknownTask(SendError):
+    """No task of this name is in the registry."""
+
+
+class TaskDisabled(SendError):
+    """The task is registered, but switched off in the registry."""
+
+
+class InvalidArguments(SendError):
+    """The arguments do not fit the task's parameters.
+
+    ``pointer`` is the JSON pointer (RFC 6901) of the offending value in
+    ``{"args": [...], "kwargs": {...}}``, for example ``/kwargs/note_id``.
+    """
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class InvalidOption(SendError):
+    """An option of a call has a value that cannot be used."""
+
+
+class NoDestination(SendError):
+    """The queue or exchange a message should go to is not in the registry."""
+
+
+class InvalidManifest(DispatchError, ValueError):
+    """A worker manifest that cannot be read."""
+
+
+class PublishError(DispatchError):
+    """A broker did not take a message."""
+
+
+class BrokerUnavailable(PublishError):
+    """The broker cannot be reached; nothing was handed over."""
+
+
+class QueueUnavailable(PublishError):
+    """The broker refuses the queue as a whole, for example because its arguments differ."""
+
+
+class DeliveryUnknown(PublishError):
+    """The connection broke while the message was handed over; it may have arrived."""
+
+
+class MessageRefused(PublishError):
+    """The broker, or the client, refuses this one message; others may pass."""

@@ -1,0 +1,27 @@
+"""Rows, constraints and querysets; what is done with them stands in the modules above."""
+
+from dispatch.models.outbox import OutboxMessage
+from dispatch.models.registry import (
+    Binding,
+    Exchange,
+    Manifest,
+    Queue,
+    RegistryVersion,
+    Route,
+    TaskDefinition,
+)
+from dispatch.models.triggers import Trigger, TriggerArgument, TriggerCondition
+
+__all__ = [
+    "Binding",
+    "Exchange",
+    "Manifest",
+    "OutboxMessage",
+    "Queue",
+    "RegistryVersion",
+    "Route",
+    "TaskDefinition",
+    "Trigger",
+    "TriggerArgument",
+    "TriggerCondition",
+]

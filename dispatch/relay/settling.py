@@ -1,0 +1,88 @@
+"""What became of each claimed row, and the UPDATEs that record it under the fencing token."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from dispatch.core.routing import Destination
+from dispatch.models import OutboxMessage
+from dispatch.models.parts import database_now
+
+logger = logging.getLogger("dispatch.relay")
+Status = OutboxMessage.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one claimed row; ``wait`` seconds pass before it is due again."""
+
+    message: OutboxMessage
+    status: str
+    error: str = ""
+    wait: float = 0.0
+    counted: bool = False
+    destination: Destination | None = field(default=None)
+
+    def columns(self) -> dict[str, Any]:
+        """Return what is written into the row, without the lease."""
+        columns: dict[str, Any] = {"status": self.status, "last_error": self.error}
+        if self.counted:
+            columns["attempts"] = F("attempts") + 1
+        if self.wait:
+            columns["available_at"] = database_now() + dt.timedelta(seconds=self.wait)
+        if self.destination:
+            columns |= {"broker": self.destination.broker, "queue": self.destination.queue}
+        if self.status == Status.PUBLISHED and self.destination:
+            columns |= {"published_at": database_now(), "published_to": asdict(self.destination)}
+        return columns
+
+    def group(self) -> str:
+        """Return a key that rows with the same columns share."""
+        destination = asdict(self.destination) if self.destination else None
+        return json.dumps([self.status, self.error, self.wait, self.counted, destination])
+
+
+def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Record the outcomes of one claim in one transaction; return those that were still ours.
+
+    A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone.
+    """
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.group()].append(outcome)
+    settled: list[Outcome] = []
+    with transaction.atomic(using=using):
+        for members in groups.values():
+            settled += members if _write(using, members) == len(members) else _still_ours(using, members)
+    return settled
+
+
+def _write(using: str, members: list[Outcome]) -> int:
+    ids = [member.message.pk for member in members]
+    rows = OutboxMessage.objects.using(using).filter(
+        pk__in=ids, status=Status.CLAIMED, lease_token=members[0].message.lease_token
+    )
+    return rows.update(**members[0].columns(), lease_token=None, lease_expires_at=None)
+
+
+def _still_ours(using: str, members: list[Outcome]) -> list[Outcome]:
+    logger.warning(
+        "Some of %d messages were settled after their lease ran out, and may be published twice: "
+        'raise DISPATCH["RELAY_LEASE"], or lower RELAY_BATCH_SIZE.',
+        len(members),
+    )
+    ids = [member.message.pk for member in members]
+    status = members[0].status
+    ours = set(
+        OutboxMessage.objects.using(using).filter(pk__in=ids, status=status).values_list("pk", flat=True)
+    )
+    return [member for member in members if member.message.pk in ours]

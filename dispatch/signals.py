@@ -1,0 +1,21 @@
+"""Signals that logging, metrics and applications listen to."""
+
+from __future__ import annotations
+
+import django.dispatch
+
+#: A row was inserted, in a transaction that may still roll back. Arguments: message, using.
+message_enqueued = django.dispatch.Signal()
+
+#: A broker took a message and the row says so. Arguments: message, destination, using.
+message_published = django.dispatch.Signal()
+
+#: A message will not be tried again unless it is requeued. Arguments: message, using.
+message_dead = django.dispatch.Signal()
+
+#: A result was stored. Arguments: message, result (a TaskResult), using. Receivers run inside the transaction
+#: that stores the result and marks it as handled: one that raises undoes both, and is called again later.
+task_finished = django.dispatch.Signal()
+
+#: The registry's rows changed on a connection. Arguments: using.
+registry_changed = django.dispatch.Signal()

@@ -1,0 +1,1 @@
+"""From a model save to an outbox row, in the same transaction."""

@@ -1,0 +1,81 @@
+"""Enqueues what the triggers of a saved or deleted object ask for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from django.db import Error as DatabaseError
+from django.db import router
+from django.db.models import Model
+from django.db.models.fields.files import FieldFile
+
+from dispatch import outbox
+from dispatch.conf import conf
+from dispatch.core.call import Call
+from dispatch.models import OutboxMessage
+from dispatch.triggers.code import CodeTrigger
+from dispatch.triggers.matching import AnyTrigger
+
+logger = logging.getLogger("dispatch.triggers")
+
+
+def fire(triggers: Iterable[AnyTrigger], event: str, instance: Model, using: str) -> None:
+    """Insert a row for each trigger that fires, on the connection of the save.
+
+    What cannot be enqueued becomes a dead message that says why, unless ``TRIGGER_ERRORS`` is "raise". Errors of the
+    database are never swallowed: the transaction is broken by then.
+    """
+    for trigger in triggers:
+        try:
+            _fire(trigger, event, instance, using)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            if conf.TRIGGER_ERRORS == "raise":
+                raise
+            reason = f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}"
+            logger.error("%s (%s %s)", reason, trigger.model, instance.pk)
+            outbox.enqueue_dead(
+                trigger.task, reason, using=database(using), origin=_origin(trigger, instance)
+            )
+
+
+def database(using: str) -> str:
+    """Return where the outbox row goes: to the database of the save, if the outbox lives there."""
+    if router.allow_migrate_model(using, OutboxMessage):
+        return using
+    return router.db_for_write(OutboxMessage)
+
+
+def _fire(trigger: AnyTrigger, event: str, instance: Model, using: str) -> None:
+    call = _call(trigger, event, instance)
+    if call is not None:
+        outbox.enqueue([call], using=database(using), origin=_origin(trigger, instance))
+
+
+def _call(trigger: AnyTrigger, event: str, instance: Model) -> Call | None:
+    if isinstance(trigger, CodeTrigger):
+        fires = event in trigger.events and (trigger.when is None or trigger.when(instance))
+        return trigger.call(instance) if fires else None
+
+    def read(name: str) -> object:
+        value = getattr(instance, name)
+        return value.name if isinstance(value, FieldFile) else value
+
+    if not trigger.fires(event, read):
+        return None
+    target = trigger.target
+    return Call(
+        trigger.task,
+        kwargs=trigger.kwargs(event, read),
+        queue=target.queue,
+        priority=target.priority,
+        countdown=trigger.countdown,
+    )
+
+
+def _origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
+    return outbox.Origin(
+        OutboxMessage.Origin.TRIGGER, trigger.name, type(instance)._meta.label_lower, str(instance.pk)
+    )

@@ -1,0 +1,79 @@
+"""Which triggers a model has, now: those of the registry and those in code, for the model, its proxies and children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import Model
+
+from dispatch.core import rules
+from dispatch.registry import Snapshot, current
+from dispatch.triggers.code import CodeTrigger, declared
+
+AnyTrigger = rules.Trigger | CodeTrigger
+
+
+@dataclass(slots=True)
+class Index:
+    """The triggers of one snapshot, by class; classes are looked up once."""
+
+    snapshot: Snapshot
+    size: int
+    by_label: dict[str, list[AnyTrigger]]
+    by_class: dict[type[Model], tuple[AnyTrigger, ...]] = field(default_factory=dict)
+
+    def of(self, model: type[Model]) -> tuple[AnyTrigger, ...]:
+        """Return the triggers of a model, its parents' and its concrete model's included."""
+        found = self.by_class.get(model)
+        if found is None:
+            found = tuple(trigger for label in _labels(model) for trigger in self.by_label.get(label, ()))
+            self.by_class[model] = found
+        return found
+
+
+_index: Index | None = None
+
+
+def index() -> Index:
+    """Return the index of the current registry, made anew when the registry or the code changed."""
+    global _index
+    snapshot = current()
+    found = _index
+    if found is None or found.snapshot is not snapshot or found.size != len(declared):
+        found = _index = Index(snapshot, len(declared), _group([*snapshot.triggers, *declared.values()]))
+    return found
+
+
+def deleting(model: type[Model], triggers: Iterable[AnyTrigger]) -> Iterator[AnyTrigger]:
+    """Yield those that fire when ``model`` is the sender of a delete signal.
+
+    Deleting a child sends a signal for the parent's row too: a parent's trigger fires there, not twice.
+    """
+    own = {
+        cls._meta.label_lower
+        for cls in _models(model)
+        if cls._meta.concrete_model is model._meta.concrete_model
+    }
+    return (trigger for trigger in triggers if rules.DELETED in trigger.events and trigger.model in own)
+
+
+def _group(triggers: Iterable[AnyTrigger]) -> dict[str, list[AnyTrigger]]:
+    groups: dict[str, list[AnyTrigger]] = {}
+    for trigger in triggers:
+        groups.setdefault(trigger.model, []).append(trigger)
+    return groups
+
+
+def _models(model: type[Model]) -> list[type[Model]]:
+    return [
+        cls
+        for cls in model.__mro__
+        if issubclass(cls, Model) and hasattr(cls, "_meta") and not cls._meta.abstract
+    ]
+
+
+def _labels(model: type[Model]) -> list[str]:
+    if model.__module__ == "__fake__":  # a historical model of a migration
+        return []
+    return [cls._meta.label_lower for cls in _models(model)]

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+
+class Note(models.Model):
+    """Something written down, of which the worker makes a summary."""
+
+    class Kind(models.TextChoices):
+        TEXT = "text", "text"
+        AUDIO = "audio", "audio"
+        LINK = "link", "link"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.TEXT)
+    title = models.CharField(max_length=200)
+    body = models.TextField(blank=True, help_text="The text, or the links of a link note.")
+    audio = models.CharField(
+        "audio file", max_length=500, blank=True, help_text="Path of a WAV file that the worker can read."
+    )
+    summary = models.TextField(blank=True, help_text="Written by the worker.")
+    failure = models.CharField(max_length=500, blank=True, help_text="Why the worker wrote no summary.")
+    summarized_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.title

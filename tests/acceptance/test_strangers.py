@@ -1,0 +1,50 @@
+"""Web and worker share no code and no dependency that matters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER_PYTHON = ROOT / "worker_stub" / ".venv" / "bin" / "python"
+
+
+def distributions(python: str | Path) -> set[str]:
+    script = (
+        "import importlib.metadata as m, json; print(json.dumps([d.name.lower() for d in m.distributions()]))"
+    )
+    done = subprocess.run([python, "-I", "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def can_import(python: str | Path, module: str) -> bool:
+    script = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    return subprocess.run([python, "-I", "-c", script], check=False).returncode == 0
+
+
+def test_the_web_virtualenv_holds_nothing_of_the_worker() -> None:
+    assert distributions(sys.executable).isdisjoint({"dispatch-worker-stub", "pydantic", "pydantic-core"})
+    assert not can_import(sys.executable, "worker")
+
+
+def test_the_worker_virtualenv_holds_nothing_of_django() -> None:
+    django = {name for name in distributions(WORKER_PYTHON) if "django" in name}
+    assert django == set()
+    assert not can_import(WORKER_PYTHON, "dispatch")
+    assert not can_import(WORKER_PYTHON, "project")
+
+
+def test_no_source_of_one_names_the_other() -> None:
+    web = [*ROOT.glob("dispatch/**/*.py"), *ROOT.glob("project/notes/**/*.py")]
+    worker = [path for path in ROOT.glob("worker_stub/**/*.py") if ".venv" not in path.parts]
+    assert web
+    assert worker
+    for path in web:
+        assert "import worker" not in path.read_text(), path
+        assert "from worker" not in path.read_text(), path
+    for path in worker:
+        source = path.read_text()
+        for name in ("import django", "from django", "from dispatch", "import dispatch", "from project"):
+            assert not any(line.strip().startswith(name) for line in source.splitlines()), path

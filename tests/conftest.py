@@ -1,0 +1,68 @@
+"""What all tests share: a clean registry cache, a Redis of their own, RabbitMQ where there is one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.stack import embedded_broker
+from tests.support import servers
+
+
+@pytest.fixture(autouse=True)
+def fresh_registry() -> None:
+    """Forget what an earlier test's database held."""
+    from dispatch.client import app
+    from dispatch.registry import cache
+
+    cache._shared.clear()
+    cache._looked.clear()
+    cache._changed_here.clear()
+    app.forget()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis started for this test run, without a database number."""
+    directory: Path = tmp_path_factory.mktemp("redis")
+    with embedded_broker(directory) as broker:
+        if not broker.url.startswith("redis://"):
+            servers.missing("no redis-server was found")
+        yield broker.url.rpartition("/")[0]
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis database."""
+    import redis
+
+    client = redis.Redis.from_url(f"{redis_server}/2")
+    client.flushdb()
+    client.close()
+    return f"{redis_server}/2"
+
+
+@pytest.fixture
+def rabbitmq_url() -> str:
+    return servers.RABBITMQ.require()
+
+
+@pytest.fixture
+def broker_settings(settings: Any) -> Callable[..., None]:
+    """Return a function that points the default broker somewhere, with further keys of DISPATCH."""
+
+    def point(url: str, result_backend: str = "", **keys: Any) -> None:
+        brokers = {"default": {"URL": url, "RESULT_BACKEND": result_backend}} | keys.pop("brokers", {})
+        settings.DISPATCH = {"BROKERS": brokers, "REGISTRY_TTL": 0, "BACKOFF_BASE": 0.01, **keys}
+
+    return point
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that nobody else uses on a shared server."""
+    return f"dispatch-test-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,147 @@
+"""A broker that is down, stalls, or breaks in the middle: saves do not notice, and messages arrive afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+
+from dispatch.api import Call, send_many, send_task
+from dispatch.models import OutboxMessage, TaskDefinition
+from dispatch.relay import Relay
+from project.notes.models import Note
+from tests.support.brokers import delete_queue, task_ids
+from tests.support.proxy import Proxy
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_trigger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: A broker call may take BROKER_TIMEOUT a step; the tests allow for a few steps on a busy machine.
+TIMEOUT, BOUND = 0.5, 10.0
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """A real broker behind a proxy of the test's own."""
+
+    proxy: Proxy
+    url: str
+    queue: str
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def fragile(
+    request: pytest.FixtureRequest, broker_settings: Callable[..., None], unique: str, transactional_db: None
+) -> Iterator[Fragile]:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    port = urlsplit(url).port
+    assert port
+    proxy = Proxy(port)
+    broker_settings(url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=TIMEOUT)
+    make_trigger(make_registry(queue=unique), "created")
+    yield Fragile(proxy, url, unique)
+    proxy.close()
+    if request.param == "rabbitmq":
+        delete_queue(url, unique)
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    relay = Relay()
+    yield relay
+    relay.close()
+
+
+def retry(relay: Relay) -> int:
+    """Let the breakers' waits pass."""
+    relay.breakers._closed_at.clear()
+    return relay.step()
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+def test_saves_open_no_socket_and_messages_arrive_when_the_broker_is_back(
+    fragile: Fragile, relay: Relay, fault: str
+) -> None:
+    getattr(fragile.proxy, fault)()
+    before = fragile.proxy.connections
+    for number in range(3):
+        Note.objects.create(title=f"note {number}")
+    assert fragile.proxy.connections == before
+
+    began = time.monotonic()
+    assert relay.step() == 0
+    assert time.monotonic() - began < BOUND
+    rows = OutboxMessage.objects.all()
+    assert [(row.status, row.attempts) for row in rows] == [("pending", 0)] * 3
+    assert "cannot be reached" in " ".join(row.last_error for row in rows)
+    assert relay.step() == 0, "a broker that failed just now is left alone for a while"
+
+    fragile.proxy.open()
+    assert retry(relay) == 3
+    assert sorted(task_ids(fragile.url, fragile.queue)) == sorted(str(row.pk) for row in rows)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall", "swallow_replies"])
+def test_a_connection_that_breaks_between_messages_loses_none(
+    fragile: Fragile, relay: Relay, fault: str
+) -> None:
+    first = send_task(TASK, kwargs=ARGUMENTS)
+    assert relay.step() == 1
+    later = send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(3))
+    getattr(fragile.proxy, fault)()
+    began = time.monotonic()
+    relay.step()
+    assert time.monotonic() - began < BOUND
+    fragile.proxy.open()
+    for _ in range(50):
+        retry(relay)
+        if not OutboxMessage.objects.exclude(status="published").exists():
+            break
+        time.sleep(0.05)
+    received = task_ids(fragile.url, fragile.queue)
+    assert set(received) == {str(first.pk), *(str(message.pk) for message in later)}
+    assert len(received) <= 4 + 1, "only the message that was in flight may be there twice"
+
+
+def test_a_broker_that_is_down_for_long_makes_no_dead_messages(fragile: Fragile, relay: Relay) -> None:
+    fragile.proxy.cut()
+    send_task(TASK, kwargs=ARGUMENTS)
+    for _ in range(20):
+        retry(relay)
+    assert OutboxMessage.objects.get().status == "pending"
+
+
+def test_a_broker_that_is_down_does_not_harm_another(
+    fragile: Fragile, redis_server: str, broker_settings: Callable[..., None], relay: Relay, settings: object
+) -> None:
+    brokers = dict(settings.DISPATCH["BROKERS"])  # type: ignore[attr-defined]
+    good = f"{redis_server}/3"
+    broker_settings(brokers["default"]["URL"], BROKER_TIMEOUT=TIMEOUT, brokers={"good": {"URL": good}})
+    make_queue("there", broker="good")
+    TaskDefinition.objects.create(name="elsewhere", queue=None)
+    fragile.proxy.cut()
+    waiting = send_task(TASK, kwargs=ARGUMENTS)
+    passing = send_task("elsewhere", queue="there")
+    assert relay.step() == 1
+    assert task_ids(good, "there") == [str(passing.pk)]
+    waiting.refresh_from_db()
+    assert waiting.status == "pending"
+
+
+def test_no_password_reaches_a_row_or_a_log(
+    broker_settings: Callable[..., None], caplog: pytest.LogCaptureFixture, relay: Relay
+) -> None:
+    for url in ("redis://user:s3cret@127.0.0.1:1/0", "amqp://user:s3cret@127.0.0.1:1//"):
+        broker_settings(url)
+        make_queue(f"queue{OutboxMessage.objects.count()}", is_default=not OutboxMessage.objects.exists())
+        TaskDefinition.objects.get_or_create(name="any")
+        send_task("any")
+        relay.step()
+        relay.close()
+        relay.breakers._closed_at.clear()
+    errors = " ".join(OutboxMessage.objects.values_list("last_error", flat=True))
+    assert "cannot be reached" in errors
+    assert "s3cret" not in errors + caplog.text

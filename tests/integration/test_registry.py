@@ -1,0 +1,169 @@
+"""The snapshot: few queries, the right view for each connection, one look per TTL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from dispatch import registry
+from dispatch.exceptions import UnknownTask
+from dispatch.models import Binding, Exchange, Queue, Route, TaskDefinition
+from tests.support.registry import make_queue, make_registry, make_task, make_trigger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def ttl(settings: Any) -> Callable[[float], None]:
+    def set_ttl(seconds: float) -> None:
+        settings.DISPATCH = {**settings.DISPATCH, "REGISTRY_TTL": seconds}
+
+    set_ttl(0)
+    return set_ttl
+
+
+def elsewhere(work: Callable[[], T]) -> T:
+    """Run on a connection of its own, as another process would."""
+    results: list[T] = []
+
+    def run() -> None:
+        results.append(work())
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    [result] = results
+    return result
+
+
+def known_tasks() -> set[str]:
+    return set(registry.current().tasks)
+
+
+def test_loading_takes_the_same_number_of_queries_whatever_the_size() -> None:
+    def load() -> int:
+        from dispatch.registry.loading import load
+
+        with CaptureQueriesContext(connection) as queries:
+            load("default")
+        return len(queries)
+
+    task = make_registry()
+    make_trigger(task, "created", name="first", when=("kind", "equals", "text"))
+    Binding.objects.create(
+        queue=Queue.objects.first(), exchange=Exchange.objects.create(name="x"), routing_key="a"
+    )
+    small = load()
+    for number in range(30):
+        make_trigger(task, "created", name=f"trigger {number}", when=("kind", "equals", "text"))
+        queue = make_queue(f"queue {number}")
+        Binding.objects.create(
+            queue=queue, exchange=Exchange.objects.create(name=f"x {number}"), routing_key="a"
+        )
+        Route.objects.create(pattern=f"task{number}.*", queue=queue)
+        make_task(f"task{number}.do", queue=queue)
+    assert load() == small <= 10
+
+
+def test_within_the_ttl_nothing_is_asked(ttl: Callable[[float], None]) -> None:
+    make_registry()
+    ttl(60)
+    registry.current()
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(10):
+            registry.current()
+    assert len(queries) == 0
+
+
+def test_after_the_ttl_only_the_version_is_asked() -> None:
+    make_registry()
+    registry.current()
+    with CaptureQueriesContext(connection) as queries:
+        assert registry.current() is registry.current()
+    assert len(queries) == 2
+
+
+def test_a_connection_sees_its_own_uncommitted_change_and_others_do_not() -> None:
+    make_registry()
+    before = known_tasks()
+    with transaction.atomic():
+        make_task("mine")
+        assert known_tasks() == before | {"mine"}
+        if connection.vendor != "sqlite" or connection.features.test_db_allows_multiple_connections:
+            assert elsewhere(known_tasks) == before
+    assert elsewhere(known_tasks) == known_tasks() == before | {"mine"}
+
+
+def test_a_rolled_back_change_is_forgotten() -> None:
+    make_registry()
+    before = known_tasks()
+    with transaction.atomic():
+        make_task("undone")
+        assert "undone" in known_tasks()
+        transaction.set_rollback(True)
+    assert known_tasks() == before
+
+
+def test_a_rolled_back_savepoint_is_forgotten_inside_the_transaction() -> None:
+    make_registry()
+    before = known_tasks()
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                make_task("undone")
+                assert "undone" in known_tasks()
+                raise KeyError
+        except KeyError:
+            pass
+        assert known_tasks() == before
+
+
+def test_bulk_changes_are_noticed_too() -> None:
+    make_registry()
+    registry.current()
+    TaskDefinition.objects.bulk_create([TaskDefinition(name="bulk")])
+    assert "bulk" in known_tasks()
+    TaskDefinition.objects.filter(name="bulk").update(name="renamed")
+    assert "renamed" in known_tasks()
+    TaskDefinition.objects.filter(name="renamed").delete()
+    assert "renamed" not in known_tasks()
+
+
+def test_another_process_sees_a_change_at_its_next_look(ttl: Callable[[float], None]) -> None:
+    make_registry()
+    assert "late" not in known_tasks()
+    elsewhere(lambda: make_task("late"))
+    assert "late" in known_tasks()
+
+
+def test_routes_are_resolved_when_the_snapshot_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_registry()
+    snapshot = registry.current()
+
+    def refuse(name: str) -> None:
+        raise AssertionError("a pattern was tried at a send")
+
+    monkeypatch.setattr(snapshot.table, "route_for", refuse)
+    assert snapshot.destination(task.name).queue == "llm"
+
+
+def test_an_unknown_name_is_told_with_its_close_match() -> None:
+    make_registry()
+    with pytest.raises(UnknownTask, match=r"did you mean 'worker\.tasks\.llm\.summarize_note'"):
+        registry.current().task("worker.tasks.llm.sumarize_note")
+
+
+def test_a_broken_route_is_left_out_and_the_others_work(caplog: pytest.LogCaptureFixture) -> None:
+    task = make_registry()
+    Route.objects.bulk_create(
+        [Route(position=0, pattern="(", kind="regex", queue=Queue.objects.get(name="default"))]
+    )
+    assert registry.current().destination(task.name).queue == "llm"
+    assert "'(' is left out" in caplog.text

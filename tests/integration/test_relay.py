@@ -1,0 +1,230 @@
+"""From the outbox to a real broker."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+
+import kombu
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from dispatch.api import Call, send_many, send_task
+from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
+from dispatch.models.parts import database_now
+from dispatch.outbox import requeue
+from dispatch.relay import Relay
+from dispatch.relay.claims import claim
+from dispatch.relay.settling import Outcome, settle
+from tests.integration.conftest import Broker
+from tests.support.brokers import body, delete_queue, read_all, task_ids
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_task
+
+Status = OutboxMessage.Status
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    relay = Relay()
+    yield relay
+    relay.close()
+
+
+def test_a_sent_task_is_a_celery_message_in_its_queue(broker: Broker, relay: Relay) -> None:
+    message = send_task(TASK, ["1"], {"text": "Grüße"})
+    assert relay.drain() == 1
+    [received] = read_all(broker.url, broker.queue)
+    assert received.headers["id"] == str(message.id)
+    assert received.headers["task"] == TASK
+    assert body(received)[:2] == [["1"], {"text": "Grüße"}]
+    message.refresh_from_db()
+    assert (message.status, message.attempts, message.last_error) == (Status.PUBLISHED, 1, "")
+    assert message.published_to["queue"] == broker.queue
+    assert abs(message.published_at - timezone.now()) < dt.timedelta(seconds=30)
+
+
+def test_what_is_published_is_not_published_again(broker: Broker, relay: Relay) -> None:
+    send_task(TASK, kwargs=ARGUMENTS)
+    assert [relay.drain(), relay.drain()] == [1, 0]
+    assert len(read_all(broker.url, broker.queue)) == 1
+
+
+def test_send_many_is_published_in_order(broker: Broker, relay: Relay) -> None:
+    messages = send_many(Call(TASK, [str(number), "text"]) for number in range(25))
+    relay.drain()
+    assert task_ids(broker.url, broker.queue) == [str(message.id) for message in messages]
+
+
+def test_a_countdown_waits_in_the_outbox(broker: Broker, relay: Relay) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS, countdown=3600)
+    assert relay.drain() == 0
+    OutboxMessage.objects.filter(pk=message.pk).update(available_at=database_now())
+    assert relay.drain() == 1
+    [received] = read_all(broker.url, broker.queue)
+    assert received.headers["eta"] is None
+
+
+def test_deliver_eta_leaves_the_wait_to_the_worker(broker: Broker, relay: Relay) -> None:
+    eta = timezone.now() + dt.timedelta(hours=1)
+    send_task(TASK, kwargs=ARGUMENTS, eta=eta, deliver_eta=True)
+    assert relay.drain() == 1
+    [received] = read_all(broker.url, broker.queue)
+    assert received.headers["eta"] == eta.isoformat()
+
+
+def test_what_expired_before_its_turn_is_cancelled_visibly(broker: Broker, relay: Relay) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS, expires=timezone.now() - dt.timedelta(seconds=1))
+    assert relay.drain() == 0
+    message.refresh_from_db()
+    assert message.status == Status.CANCELLED
+    assert "Expired at" in message.last_error
+    assert read_all(broker.url, broker.queue) == []
+
+
+def test_a_paused_queue_waits_and_holds_up_no_other(broker: Broker, relay: Relay, unique: str) -> None:
+    other = make_queue(f"{unique}-other")
+    Queue.objects.filter(name=broker.queue).update(paused=True)
+    waiting = send_task(TASK, kwargs=ARGUMENTS)
+    passing = send_task(TASK, kwargs=ARGUMENTS, queue=other.name)
+    try:
+        assert relay.drain() == 1
+        assert task_ids(broker.url, other.name) == [str(passing.id)]
+        Queue.objects.filter(name=broker.queue).update(paused=False)
+        assert relay.drain() == 1
+        assert task_ids(broker.url, broker.queue) == [str(waiting.id)]
+    finally:
+        if broker.kind == "rabbitmq":
+            delete_queue(broker.url, other.name)
+
+
+def test_a_changed_route_moves_what_is_waiting(broker: Broker, relay: Relay, unique: str) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    moved = make_queue(f"{unique}-moved")
+    Route.objects.update(queue=moved)
+    try:
+        relay.drain()
+        assert task_ids(broker.url, moved.name) == [str(message.id)]
+    finally:
+        if broker.kind == "rabbitmq":
+            delete_queue(broker.url, moved.name)
+
+
+def test_a_queue_with_priorities_delivers_the_urgent_one_first(broker: Broker, relay: Relay) -> None:
+    Queue.objects.filter(name=broker.queue).update(max_priority=9, default_priority=3)
+    calls = [Call(TASK, kwargs=ARGUMENTS, priority=priority) for priority in (0, 9, None)]
+    lazy, urgent, normal = send_many(calls)
+    relay.drain()
+    received = task_ids(broker.url, broker.queue)
+    assert received == [str(urgent.id), str(normal.id), str(lazy.id)]
+
+
+def test_a_sensitive_argument_is_masked_for_flower_and_logs(broker: Broker, relay: Relay) -> None:
+    TaskDefinition.objects.update(sensitive_parameters=["text"])
+    send_task(TASK, ["1", "by position, secret"])
+    send_task(TASK, kwargs={"note_id": "1", "text": "by name, secret"})
+    relay.drain()
+    for received in read_all(broker.url, broker.queue):
+        assert "secret" in received.body if isinstance(received.body, str) else b"secret" in received.body
+        assert "secret" not in received.headers["argsrepr"] + received.headers["kwargsrepr"]
+
+
+def test_a_task_that_left_the_registry_is_tried_again_and_then_dead(
+    broker: Broker, relay: Relay, settings: object, broker_settings: Callable[..., None]
+) -> None:
+    broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    TaskDefinition.objects.all().delete()
+    relay.step()
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Status.PENDING, 1)
+    relay.step()
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == (Status.DEAD, 2)
+    assert f"No task '{TASK}' in the registry" in message.last_error
+
+    make_task()
+    assert requeue(OutboxMessage.objects.filter(pk=message.pk)) == 1
+    assert relay.drain() == 1
+    assert task_ids(broker.url, broker.queue) == [str(message.id)]
+
+
+def test_a_queue_that_the_broker_refuses_stops_alone(
+    rabbitmq_url: str, broker_settings: Callable[..., None], unique: str, transactional_db: None, relay: Relay
+) -> None:
+    broker_settings(rabbitmq_url)
+    with kombu.Connection(rabbitmq_url) as there:
+        kombu.Queue(unique, durable=True, queue_arguments={"x-max-length": 5}).bind(there.channel()).declare()
+    refused = make_queue(unique)
+    fine = make_queue(f"{unique}-fine")
+    make_task(queue=refused)
+    try:
+        waiting = send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(3))
+        passing = send_task(TASK, kwargs=ARGUMENTS, queue=fine.name)
+        assert relay.step() == 1
+        assert task_ids(rabbitmq_url, fine.name) == [str(passing.id)]
+        rows = OutboxMessage.objects.filter(pk__in=[message.pk for message in waiting])
+        assert {row.status for row in rows} == {Status.PENDING}
+        assert {row.attempts for row in rows} == {0}
+        assert "does not accept queue" in "".join(row.last_error for row in rows)
+    finally:
+        delete_queue(rabbitmq_url, refused.name, fine.name)
+
+
+def test_a_row_that_another_relay_took_over_is_not_settled_by_the_first(transactional_db: None) -> None:
+    make_task(queue=make_queue("default", is_default=True))
+    send_task(TASK, kwargs=ARGUMENTS)
+    [slow] = claim("default", 10, lease=60)
+    OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
+    Relay()._sweep()
+    [fast] = claim("default", 10, lease=60)
+    assert settle("default", [Outcome(slow, Status.DEAD, "too late")]) == []
+    assert len(settle("default", [Outcome(fast, Status.PENDING, "released")])) == 1
+    assert OutboxMessage.objects.get().last_error == "released"
+
+
+def test_a_message_left_by_a_killed_relay_is_published_with_the_same_id(broker: Broker, relay: Relay) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    claim("default", 10, lease=60)  # by a relay that is killed now
+    assert relay.drain() == 0
+    OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
+    relay._swept = 0.0
+    assert relay.drain() == 1
+    assert task_ids(broker.url, broker.queue) == [str(message.id)]
+
+
+def test_a_relay_that_is_told_to_stop_releases_the_rest_of_its_batch(broker: Broker, relay: Relay) -> None:
+    send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(5))
+    publisher = relay._publisher("default")
+    publish, published = publisher.publish, []
+
+    def publish_then_stop(*args: object) -> None:
+        publish(*args)  # type: ignore[arg-type]
+        published.append(args)
+        if len(published) == 2:
+            relay.stop.set()
+
+    publisher.publish = publish_then_stop  # type: ignore[method-assign]
+    relay.run()
+    counts = {status: OutboxMessage.objects.filter(status=status).count() for status in Status}
+    assert (counts["published"], counts["pending"], counts["claimed"]) == (2, 3, 0)
+    assert len(read_all(broker.url, broker.queue)) == 2
+
+
+def test_a_relay_waits_for_a_database_that_is_away(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def step() -> int:
+        calls.append(time.monotonic())
+        if len(calls) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+        relay.stop.set()
+        return 0
+
+    monkeypatch.setattr(relay, "step", step)
+    relay.run()
+    assert len(calls) == 2
+    assert OutboxMessage.objects.count() == 0

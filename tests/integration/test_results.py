@@ -1,0 +1,224 @@
+"""From the worker's own result backend to TaskResult, each result handled once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.db import connections
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from dispatch.api import result, send_task, task_finished
+from dispatch.models import OutboxMessage, TaskDefinition
+from dispatch.models.parts import database_now
+from dispatch.results import Collector
+from project.notes.models import Note
+from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=["redis", "file", "database"])
+def backend_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    return f"file://{tmp_path}" if request.param == "file" else f"db+sqlite:///{tmp_path}/results.sqlite3"
+
+
+@pytest.fixture
+def worker(
+    backend_url: str, broker_settings: Callable[..., None], transactional_db: None
+) -> Iterator[Celery]:
+    """Stores results as a worker does, with Celery's own code."""
+    broker_settings("memory://", backend_url)
+    make_registry()
+    app = Celery("worker", backend=backend_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def received() -> Iterator[list[tuple[str, str]]]:
+    """What receivers of task_finished were called with."""
+    calls: list[tuple[str, str]] = []
+
+    def receive(*, message: OutboxMessage, result: TaskResult, **_: Any) -> None:
+        calls.append((str(message.pk), result.status))
+
+    task_finished.connect(receive, weak=False, dispatch_uid="test")
+    yield calls
+    task_finished.disconnect(dispatch_uid="test")
+
+
+def published(**options: Any) -> OutboxMessage:
+    message = send_task(TASK, kwargs=ARGUMENTS, **options)
+    OutboxMessage.objects.filter(pk=message.pk).update(status="published", published_at=database_now())
+    return message
+
+
+def test_a_success_is_stored_with_its_data(worker: Celery, received: list[tuple[str, str]]) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), {"summary": "Grüße"}, "SUCCESS")
+    assert Collector().sweep() == 1
+    row = TaskResult.objects.get(task_id=message.pk)
+    assert (row.status, row.task_name, json.loads(row.result)) == ("SUCCESS", TASK, {"summary": "Grüße"})
+    assert json.loads(row.task_kwargs) == ARGUMENTS
+    assert received == [(str(message.pk), "SUCCESS")]
+
+
+def test_a_failure_keeps_the_exception_and_its_traceback(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(
+        str(message.pk), ValueError("no such note"), "FAILURE", traceback="Traceback …"
+    )
+    Collector().sweep()
+    row = TaskResult.objects.get(task_id=message.pk)
+    assert (row.status, row.traceback) == ("FAILURE", "Traceback …")
+    kept = json.loads(row.result)
+    assert (kept["exc_type"], kept["exc_message"]) == ("ValueError", ["no such note"])
+
+
+def test_a_result_is_handled_once(worker: Celery, received: list[tuple[str, str]]) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    collector = Collector()
+    assert [collector.sweep(), collector.sweep(), Collector().sweep()] == [1, 0, 0]
+    assert len(received) == 1
+
+
+def test_what_is_not_ready_is_asked_again(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), ValueError("again"), "RETRY")
+    assert Collector().sweep() == 0
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    assert Collector().sweep() == 1
+
+
+def test_a_receiver_that_fails_undoes_the_result_and_is_called_again(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    calls: list[int] = []
+
+    def fail_once(**_: Any) -> None:
+        Note.objects.create(title="half done")
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("not now")
+
+    task_finished.connect(fail_once, dispatch_uid="test")
+    try:
+        collector = Collector()
+        assert collector.sweep() == 0
+        assert not TaskResult.objects.exists()
+        assert not Note.objects.exists()
+        assert "RuntimeError: not now" in OutboxMessage.objects.get().last_error
+        collector._not_before.clear()
+        assert collector.sweep() == 1
+    finally:
+        task_finished.disconnect(dispatch_uid="test")
+    assert Note.objects.count() == 1
+    assert OutboxMessage.objects.get().last_error == ""
+
+
+def test_saves_of_receivers_fire_no_trigger(worker: Celery) -> None:
+    make_trigger(TaskDefinition.objects.get(), "created", "updated")
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+
+    def save(**_: Any) -> None:
+        Note.objects.create(title="from a receiver")
+
+    task_finished.connect(save, dispatch_uid="test")
+    try:
+        Collector().sweep()
+    finally:
+        task_finished.disconnect(dispatch_uid="test")
+    assert Note.objects.count() == 1
+    assert OutboxMessage.objects.count() == 1
+
+
+def test_an_ignored_result_is_not_asked_for(worker: Celery) -> None:
+    message = published(ignore_result=True)
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    assert Collector().sweep() == 0
+
+
+def test_ids_are_asked_for_until_the_horizon(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    OutboxMessage.objects.update(published_at=timezone.now() - dt.timedelta(days=2))
+    assert Collector().sweep() == 0
+
+
+def test_sensitive_arguments_are_masked_in_the_result(worker: Celery) -> None:
+    TaskDefinition.objects.update(sensitive_parameters=["text"])
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    Collector().sweep()
+    assert json.loads(TaskResult.objects.get().task_kwargs) == {"note_id": "1", "text": "***"}
+
+
+def test_api_result_is_celerys_own_async_result(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), {"summary": "S"}, "SUCCESS")
+    assert result(message).get(timeout=5) == {"summary": "S"}
+    assert result(str(message.pk)).state == "SUCCESS"
+
+
+def test_two_collectors_handle_each_result_once(
+    redis_url: str, broker_settings: Callable[..., None], received: list[tuple[str, str]]
+) -> None:
+    broker_settings("memory://", redis_url)
+    make_registry()
+    app = Celery("worker", backend=redis_url, set_as_current=False)
+    ids = [str(published().pk) for _ in range(20)]
+    for task_id in ids:
+        app.backend.store_result(task_id, 1, "SUCCESS")
+    handled: list[int] = []
+
+    def collect() -> None:
+        collector = Collector()
+        for _ in range(3):
+            handled.append(collector.sweep())
+            collector._not_before.clear()
+        connections.close_all()
+
+    threads = [threading.Thread(target=collect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    app.close()
+    assert sum(handled) == len(ids)
+    assert sorted(received) == sorted((task_id, "SUCCESS") for task_id in ids)
+
+
+def test_a_result_backend_that_is_away_is_waited_for(broker_settings: Callable[..., None]) -> None:
+    broker_settings("memory://", "redis://:secret@127.0.0.1:1/0")
+    make_registry()
+    published()
+    collector = Collector()
+    assert collector.sweep() == 0
+    assert "default" in collector._failures
+
+
+def test_a_worker_that_writes_to_django_db_itself_is_supported(
+    broker_settings: Callable[..., None], received: list[tuple[str, str]]
+) -> None:
+    broker_settings("memory://", "django-db")
+    make_registry()
+    message = published()
+    TaskResult.objects.store_result(
+        "application/json", "utf-8", str(message.pk), '{"summary": "S"}', "SUCCESS"
+    )
+    collector = Collector()
+    assert [collector.sweep(), collector.sweep()] == [1, 0]
+    assert received == [(str(message.pk), "SUCCESS")]
+    assert TaskResult.objects.count() == 1

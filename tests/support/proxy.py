@@ -1,0 +1,90 @@
+"""A TCP proxy in front of a real broker, which can be cut, stalled and opened again."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+HOST = "127.0.0.1"
+
+
+class Proxy:
+    """Forwards to ``target`` while it is open.
+
+    ``cut`` closes every connection and refuses new ones; ``stall`` accepts, and never answers; ``swallow_replies``
+    lets requests through and keeps the answers back.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.connections = 0
+        self._stalled = threading.Event()
+        self._mute = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        """Forward again, on the same port."""
+        self._stalled.clear()
+        self._mute.clear()
+        if self._listener is None:
+            self._listener = socket.create_server((HOST, self.port))
+            self.port = self._listener.getsockname()[1]
+            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Refuse connections, as a broker does that is down."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self._drop()
+
+    def stall(self) -> None:
+        """Accept connections and never answer; those that are open fall silent too."""
+        self._stalled.set()
+        self._drop()
+
+    def swallow_replies(self) -> None:
+        """Let requests reach the broker and keep its answers back."""
+        self._mute.set()
+
+    def close(self) -> None:
+        self.cut()
+
+    def _drop(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for connection in sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._sockets.append(client)
+            if not self._stalled.is_set():
+                self._forward(client)
+
+    def _forward(self, client: socket.socket) -> None:
+        server = socket.create_connection((HOST, self.target_port))
+        self._sockets.append(server)
+        threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
+        threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, replies: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not (replies and self._mute.is_set()):
+                    sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

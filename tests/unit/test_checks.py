@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import pytest
+from django.core.checks import ERROR, WARNING, run_checks
+from django.test import override_settings
+
+from dispatch import checks
+from dispatch.checks import check_installed, check_registry
+from dispatch.models import RegistryVersion, Route, Trigger, TriggerArgument, TriggerCondition
+from dispatch.triggers import code
+from tests.support.registry import TASK, make_queue, make_task
+
+BROKERS = {"default": {"URL": "redis://host:6379/0"}}
+
+
+def messages(**options):
+    """What Django's own runner finds, by id; the database is asked only when named, as with `check --database`."""
+    found = {}
+    for message in run_checks(**options):
+        if (message.id or "").startswith("dispatch."):
+            assert message.hint, message.id
+            found.setdefault(message.id, []).append(message)
+    return found
+
+
+def on_database():
+    return messages(databases=["default"])
+
+
+@pytest.fixture
+def fresh(settings, db):
+    """A database in which every change of the registry is seen at once."""
+    settings.DISPATCH = {"BROKERS": BROKERS, "REGISTRY_TTL": 0}
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """The triggers in code, those of other modules left out."""
+    monkeypatch.setattr(checks, "declared", {})
+    return monkeypatch
+
+
+@override_settings(DISPATCH={"BROKERS": BROKERS})
+def test_good_settings_pass():
+    assert messages() == {}
+
+
+@override_settings(DISPATCH={"BROKERS": BROKERS, "REGISTRY_TLL": 1, "MAX_ATTEMPTS": 0})
+def test_e001_tells_each_unknown_key_and_each_bad_value():
+    found = messages()["dispatch.E001"]
+    assert [message.level for message in found] == [ERROR, ERROR]
+    assert "REGISTRY_TLL" in found[0].msg
+    assert "MAX_ATTEMPTS" in found[1].msg
+    assert "docs/reference/settings.md" in found[0].hint
+
+
+@override_settings(DISPATCH={})
+def test_e002_tells_that_no_broker_can_be_found_and_shows_how_to_name_one():
+    [found] = messages()["dispatch.E002"]
+    assert found.level == ERROR
+    assert "CELERY_BROKER_URL" in found.msg
+    assert '"BROKERS"' in found.hint
+
+
+@override_settings(DISPATCH=None)
+def test_e002_is_what_a_setting_of_the_wrong_type_gets():
+    [found] = messages()["dispatch.E002"]
+    assert "must be a dictionary" in found.msg
+
+
+def test_e003_tells_that_results_have_no_table(settings):
+    settings.DISPATCH = {"BROKERS": BROKERS}
+    installed = [app for app in settings.INSTALLED_APPS if app != "django_celery_results"]
+    with override_settings(INSTALLED_APPS=installed):
+        [found] = check_installed()
+    assert (found.id, found.level) == ("dispatch.E003", ERROR)
+    assert "run migrate" in found.hint
+
+
+@override_settings(INSTALLED_APPS=["django_celery_results.apps.CeleryResultConfig"])
+def test_e003_knows_an_app_that_is_installed_by_its_config():
+    assert check_installed() == []
+
+
+def test_w001_tells_of_a_task_that_has_nowhere_to_go(fresh):
+    make_task()
+    [found] = on_database()["dispatch.W001"]
+    assert found.level == WARNING
+    assert TASK in found.msg
+    assert "Mark a queue as default" in found.msg
+
+
+def test_w001_is_gone_once_there_is_a_default_queue(fresh):
+    make_task()
+    make_queue("default", is_default=True)
+    assert on_database() == {}
+
+
+def test_w002_tells_of_a_trigger_whose_model_is_gone(fresh):
+    make_queue("default", is_default=True)
+    Trigger.objects.create(name="broken", model="notes.gone", events=["created"], task=make_task())
+    [found] = on_database()["dispatch.W002"]
+    assert "'broken' cannot work: There is no model notes.gone" in found.msg
+
+
+@pytest.mark.parametrize("part", ["condition", "argument"])
+def test_w002_tells_of_a_trigger_whose_field_is_gone(fresh, part):
+    make_queue("default", is_default=True)
+    trigger = Trigger.objects.create(name="broken", model="notes.note", events=["created"], task=make_task())
+    if part == "condition":
+        TriggerCondition.objects.create(trigger=trigger, field="gone", operator="equals", value="x")
+    else:
+        TriggerArgument.objects.create(trigger=trigger, parameter="text", source="field", value="gone")
+    [found] = on_database()["dispatch.W002"]
+    assert "has no column gone: choose one of" in found.msg
+
+
+def test_w002_says_nothing_of_a_trigger_that_is_switched_off(fresh):
+    make_queue("default", is_default=True)
+    Trigger.objects.create(
+        name="broken", model="notes.gone", events=["created"], task=make_task(), enabled=False
+    )
+    assert on_database() == {}
+
+
+def test_w003_tells_of_a_trigger_in_code_whose_task_nobody_offers(fresh, declared):
+    make_queue("default", is_default=True)
+    make_task()
+    misspelt = TASK.replace("summarize", "summarise")
+    trigger = code.CodeTrigger(
+        "notes.hooks.summarize", "notes.note", frozenset({"created"}), misspelt, dict, None, {}
+    )
+    declared.setitem(checks.declared, trigger.name, trigger)
+    [found] = on_database()["dispatch.W003"]
+    assert f"@trigger notes.hooks.summarize sends '{misspelt}'" in found.msg
+    assert f"did you mean '{TASK}'" in found.msg
+    assert "manifest sync" in found.hint
+
+
+def test_w004_tells_of_a_route_that_was_written_past_its_form(fresh):
+    queue = make_queue("default", is_default=True)
+    Route.objects.create(pattern="worker.(", kind="regex", queue=queue)
+    [found] = on_database()["dispatch.W004"]
+    assert "'worker.(' cannot work" in found.msg
+    assert "is not a regular expression" in found.msg
+
+
+def test_w004_says_nothing_of_a_route_that_is_switched_off(fresh):
+    queue = make_queue("default", is_default=True)
+    Route.objects.create(pattern="worker.(", kind="regex", queue=queue, enabled=False)
+    assert on_database() == {}
+
+
+def test_the_registry_is_not_looked_at_unless_its_database_is_named(fresh, django_assert_num_queries):
+    make_task()
+    with django_assert_num_queries(0):
+        assert messages() == {}
+        assert check_registry(databases=["elsewhere"]) == []
+
+
+def test_nothing_is_asked_before_the_first_migrate(fresh, monkeypatch):
+    make_task()
+    monkeypatch.setattr(RegistryVersion._meta, "db_table", "dispatch_not_yet_there")
+    assert on_database() == {}

@@ -1,0 +1,184 @@
+"""Reads routing.json: the queues that this worker declares, and where its own messages go.
+
+The file is written by the web project (`manage.py dispatch routes export`); nobody edits it by hand, which
+its checksum makes sure of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kombu import Exchange, Queue, binding
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from worker.checksum import checksum
+
+REMEDY = "Export it again with `manage.py dispatch routes export FILE` and set ROUTING_FILE to that FILE."
+
+
+class RoutingError(ValueError):
+    """The routing file is missing, damaged or contradicts itself."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """Says where a message of this worker goes: one of Celery's `task_routes`."""
+
+    routes: Mapping[str, Mapping[str, str]]
+    exchanges: Mapping[str, Exchange]
+
+    def __call__(
+        self, name: str, args: Any, kwargs: Any, options: Mapping[str, Any], task: Any = None
+    ) -> dict[str, Any] | None:
+        """Return the destination of a task by name, None where the queue is already chosen.
+
+        It is chosen when a task retries that was sent straight to a queue. Celery would merge the exchange of
+        the route into that, and send the retry to every queue bound there.
+        """
+        if options.get("queue"):
+            return None
+        route = dict(self.routes.get(name, {}))
+        exchange = self.exchanges.get(options.get("exchange") or route.get("exchange", ""))
+        # A broker without exchanges (Redis) leaves their types to each process: one that has not declared a
+        # topic exchange takes it for a direct one, finds no queue and drops the message without an error.
+        return route | {"declare": [exchange]} if exchange else route
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What the routing file says, in the terms of Celery and kombu."""
+
+    default_queue: str
+    queues: tuple[Queue, ...]
+    router: Router
+
+
+class ExchangeEntry(BaseModel):
+    name: str = Field(min_length=1)
+    type: Literal["direct", "topic", "fanout", "headers"] = "direct"
+    durable: bool = True
+    arguments: dict[str, Any] = {}
+
+
+class BindingEntry(BaseModel):
+    exchange: str = Field(min_length=1)
+    routing_key: str = ""
+    arguments: dict[str, Any] = {}
+
+
+class QueueEntry(BaseModel):
+    name: str = Field(min_length=1)
+    broker: str = "default"
+    durable: bool = True
+    arguments: dict[str, Any] = {}
+    bindings: list[BindingEntry] = []
+
+
+class RouteEntry(BaseModel):
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+
+
+class Document(BaseModel):
+    routing: Literal[1]
+    default_queue: str
+    exchanges: list[ExchangeEntry] = []
+    queues: list[QueueEntry]
+    tasks: dict[str, RouteEntry] = {}
+
+    def kombu_exchanges(self) -> dict[str, Exchange]:
+        """Return the exchanges by name: those listed, and the own one of each queue without bindings."""
+        implied = {queue.name: ExchangeEntry(name=queue.name) for queue in self.queues if not queue.bindings}
+        listed = {entry.name: entry for entry in self.exchanges}
+        return {name: _exchange(entry) for name, entry in (implied | listed).items()}
+
+    @model_validator(mode="after")
+    def names_only_what_it_lists(self) -> Document:
+        queues = {queue.name for queue in self.queues}
+        exchanges = self.kombu_exchanges().keys()
+        _require(self.default_queue, queues, "default_queue names the queue")
+        for queue in self.queues:
+            for entry in queue.bindings:
+                _require(
+                    entry.exchange, exchanges, f"a binding of the queue {queue.name!r} names the exchange"
+                )
+        for task, route in self.tasks.items():
+            if route.queue:
+                _require(route.queue, queues, f"the route of {task} names the queue")
+            if route.exchange:
+                _require(route.exchange, exchanges, f"the route of {task} names the exchange")
+        return self
+
+
+def _require(name: str, known: Set[str], where: str) -> None:
+    if name not in known:
+        raise ValueError(f"{where} {name!r}, which the file does not list")
+
+
+def load(path: Path, broker: str = "default") -> Routing:
+    """Read a routing file and keep the queues of one broker alias.
+
+    Raises RoutingError, which names the cause and the remedy.
+    """
+    try:
+        document = _checked(_read(path))
+        exchanges = document.kombu_exchanges()
+        queues = tuple(_queue(entry, exchanges) for entry in document.queues if entry.broker == broker)
+        if not queues:
+            raise RoutingError(f"no queue belongs to the broker {broker!r} (BROKER_ALIAS)")
+    except RoutingError as error:
+        raise RoutingError(f"The routing file {str(path)!r} cannot be used: {error}. {REMEDY}") from None
+    routes = {name: route.model_dump(exclude_none=True) for name, route in document.tasks.items()}
+    return Routing(document.default_queue, queues, Router(routes, exchanges))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RoutingError(f"it cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise RoutingError(f"it is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise RoutingError("it is not a JSON object")
+    return content
+
+
+def _checked(content: Mapping[str, Any]) -> Document:
+    try:
+        document = Document.model_validate(content)
+        expected = checksum(content)
+    except ValidationError as error:
+        raise RoutingError(_first(error)) from None
+    except UnicodeEncodeError:
+        raise RoutingError("it holds a lone surrogate, which is no text") from None
+    if content.get("checksum") != expected:
+        raise RoutingError(f"its checksum is {content.get('checksum')!r}, its content gives {expected!r}")
+    return document
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors(include_url=False)[0]
+    where = "/".join(str(part) for part in detail["loc"])
+    return f"at {where}: {detail['msg']}" if where else detail["msg"]
+
+
+def _exchange(entry: ExchangeEntry) -> Exchange:
+    return Exchange(entry.name, type=entry.type, durable=entry.durable, arguments=entry.arguments or None)
+
+
+def _queue(entry: QueueEntry, exchanges: Mapping[str, Exchange]) -> Queue:
+    options: dict[str, Any] = {"durable": entry.durable, "queue_arguments": entry.arguments or None}
+    if entry.bindings:
+        return Queue(entry.name, bindings=[_binding(item, exchanges) for item in entry.bindings], **options)
+    # As Celery does for a queue that says nothing: the exchange of the same name.
+    return Queue(entry.name, exchanges[entry.name], routing_key=entry.name, **options)
+
+
+def _binding(entry: BindingEntry, exchanges: Mapping[str, Exchange]) -> binding:
+    return binding(exchanges[entry.exchange], entry.routing_key, arguments=entry.arguments or None)
