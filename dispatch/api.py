@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dispatch.client.results import AsyncResult
+    from dispatch.core.call import Link
 
 __all__ = [
     "Call",
@@ -78,6 +79,9 @@ def send_task(
     reply_to: str | None = None,
     delivery_mode: int | None = None,
     headers: Mapping[str, Any] | None = None,
+    stamps: Mapping[str, Any] | None = None,
+    link: Link = None,
+    link_error: Link = None,
     task_id: uuid.UUID | str | None = None,
     deliver_eta: bool = False,
     using: str | None = None,
@@ -89,8 +93,9 @@ def send_task(
 
     The options are those of Celery's ``send_task``: ``countdown``, ``expires`` and the limits in seconds,
     ``eta`` (or ``expires``) as a timezone-aware datetime, ``priority`` from 0 to 9, 9 most urgent on every
-    broker. A countdown waits in the outbox; ``deliver_eta=True`` leaves the wait to the worker. ``using``
-    names the database whose outbox is written.
+    broker. A countdown waits in the outbox; ``deliver_eta=True`` leaves the wait to the worker. ``link`` and
+    ``link_error`` name tasks that the worker sends afterwards. ``using`` names the database whose outbox is
+    written.
 
     Raises UnknownTask (with close matches), TaskDisabled, InvalidArguments (with the JSON pointer), InvalidOption and
     NoDestination, all of them SendError, before anything is stored; TypeError for an option that does not exist.
@@ -115,6 +120,9 @@ def send_task(
         reply_to=reply_to,
         delivery_mode=delivery_mode,
         headers=headers,
+        stamps=stamps,
+        link=link,
+        link_error=link_error,
         task_id=task_id,
         deliver_eta=deliver_eta,
     )

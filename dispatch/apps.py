@@ -16,8 +16,8 @@ class DispatchConfig(AppConfig):
     def ready(self) -> None:
         """Connect what listens; every receiver has a ``dispatch_uid``, so that a second call changes nothing."""
         from dispatch import checks  # noqa: F401 - registers the checks
-        from dispatch.registry import cache
-        from dispatch.triggers import receivers
+        from dispatch.registry.cache import connect as connect_registry
+        from dispatch.triggers.receivers import connect as connect_triggers
 
-        cache.connect()
-        receivers.connect()
+        connect_registry()
+        connect_triggers()

@@ -8,13 +8,14 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import connections, router
+from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
 from dispatch.core.routing import compile_pattern
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
+from dispatch.registry.loading import find_router
 from dispatch.triggers.code import declared
 
 
@@ -33,6 +34,21 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             Error(str(error), hint='DISPATCH = {"BROKERS": {"default": {"URL": "…"}}}', id="dispatch.E002")
         ]
     return messages
+
+
+@register("dispatch")
+def check_time(**_: Any) -> list[CheckMessage]:
+    """dispatch.E004: local times in the database cannot be compared with its clock."""
+    problems = [] if settings.USE_TZ else ["USE_TZ is False"]
+    problems += [
+        f"DATABASES[{a!r}] sets TIME_ZONE"
+        for a in connections
+        if connections[a].settings_dict.get("TIME_ZONE")
+    ]
+    hint = "Messages are claimed by the database's clock, in UTC: set USE_TZ = True, and no TIME_ZONE in DATABASES."
+    return [
+        Error(f"{problem}: due times would be off.", hint=hint, id="dispatch.E004") for problem in problems
+    ]
 
 
 @register("dispatch")
@@ -57,12 +73,20 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
     with connections[using].cursor() as cursor:
         if RegistryVersion._meta.db_table not in connections[using].introspection.table_names(cursor):
             return []
-    snapshot = registry.current()
-    return [*_destinations(snapshot), *_triggers(snapshot), *_code_triggers(snapshot), *_routes(using)]
+    try:
+        snapshot = registry.current()
+        return [*_destinations(snapshot), *_triggers(snapshot), *_code_triggers(snapshot), *_routes(using)]
+    except DatabaseError:
+        return []  # a migration is pending, of which this check must not keep anyone
 
 
 def _destinations(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
-    for name in snapshot.tasks:
+    for name, task in snapshot.tasks.items():
+        if task.problem:
+            hint = "Correct it in the admin; until then sending it is refused."
+            yield checks.Warning(
+                f"Task {name!r} cannot be sent. {task.problem}", hint=hint, id="dispatch.W005"
+            )
         try:
             snapshot.destination(name)
         except NoDestination as error:
@@ -93,7 +117,10 @@ def _code_triggers(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
 def _routes(using: str) -> Iterator[CheckMessage]:
     for route in Route.objects.using(using).filter(enabled=True):
         try:
-            compile_pattern(route.kind, route.pattern)
+            if route.kind == Route.Kind.CALLABLE:
+                find_router(route.pattern)
+            else:
+                compile_pattern(route.kind, route.pattern)
         except ConfigurationError as error:
             hint = "Correct or disable it in the admin; until then it is left out."
             yield checks.Warning(

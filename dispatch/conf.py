@@ -14,6 +14,8 @@ from dispatch.exceptions import ConfigurationError
 
 T = TypeVar("T")
 DEFAULT_BROKER = "default"
+_AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
+_REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 _BROKER_KEYS = ("URL", "RESULT_BACKEND", "CONF")
 
 
@@ -25,6 +27,21 @@ class Broker:
     url: str = field(repr=False)
     result_backend: str = field(default="", repr=False)
     conf: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def scheme(self) -> str:
+        """The URL's scheme: which kind of broker this is."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def has_exchanges(self) -> bool:
+        """Whether the broker routes by itself (AMQP), or the registry must (Redis and the other virtual ones)."""
+        return self.scheme in _AMQP
+
+    @property
+    def is_urgent_low(self) -> bool:
+        """Whether 0 is the most urgent priority, as on Redis, instead of the least."""
+        return self.scheme in _REDIS
 
 
 class Setting(Generic[T]):
@@ -80,9 +97,10 @@ class Conf:
     SENSITIVE_FIELDS = Setting[tuple[str, ...]]((), _names, 'a list of fields such as "app.model.field"')
     SERIALIZERS = Setting[tuple[str, ...]](
         ("json",),
-        lambda value: _names(value) and set(value) <= {"json", "yaml", "msgpack"},
-        "a list of json, yaml and msgpack (pickle is refused: it runs code)",
+        lambda value: _names(value) and "json" in value and set(value) <= {"json", "yaml", "msgpack"},
+        "a list of json, yaml and msgpack, json among them (pickle is refused: it runs code)",
     )
+    ROUTERS = Setting[tuple[str, ...]]((), _names, "a list of dotted paths of router callables")
     RELAY_BATCH_SIZE = Setting(200, _number(1, whole=True), "a whole number, 1 or more")
     RELAY_POLL_INTERVAL = Setting(0.1, _number(0.001), "a number of seconds above 0")
     RELAY_LEASE = Setting(60.0, _number(1), "a number of seconds, 1 or more")

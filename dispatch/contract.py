@@ -10,7 +10,7 @@ from django.db import router, transaction
 from dispatch import registry
 from dispatch.core import manifest as documents
 from dispatch.core.routing import Destination, Exchange, Queue
-from dispatch.exceptions import NoDestination
+from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import Manifest, TaskDefinition
 
 ROUTING_FORMAT = 1
@@ -45,6 +45,10 @@ def routing_document() -> dict[str, Any]:
     """Return what ``routing.json`` holds: queues, exchanges, and where each registered task goes."""
     snapshot = registry.current()
     table = snapshot.table
+    if table.default.queue is None:
+        raise ConfigurationError(
+            "No queue is the default one, and a worker needs one: mark a queue as default in the admin, then export."
+        )
     tasks = {}
     for name in sorted(snapshot.tasks):
         try:
@@ -120,7 +124,8 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
 
 def _queue(queue: Queue) -> dict[str, Any]:
     bindings = [
-        {"exchange": b.exchange, "routing_key": b.routing_key, "arguments": {}} for b in queue.bindings
+        {"exchange": b.exchange, "routing_key": b.routing_key, "arguments": dict(b.arguments)}
+        for b in queue.bindings
     ]
     return {
         "name": queue.name,

@@ -9,6 +9,7 @@ DispatchError
 │   ├── InvalidOption           an option's value does not fit
 │   └── NoDestination           no queue can be found for the message
 ├── InvalidManifest             a worker manifest that cannot be read
+├── InvalidConfiguration        a configuration document that cannot be imported
 └── PublishError                a broker did not take a message
     ├── BrokerUnavailable       the broker cannot be reached: nothing was handed over
     ├── QueueUnavailable        the broker refuses this queue: others may work
@@ -61,6 +62,10 @@ class NoDestination(SendError):
 
 class InvalidManifest(DispatchError, ValueError):
     """A worker manifest that cannot be read."""
+
+
+class InvalidConfiguration(DispatchError, ValueError):
+    """A configuration document that cannot be imported; nothing was changed."""
 
 
 class PublishError(DispatchError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import router
@@ -14,10 +15,12 @@ from django.utils import timezone
 from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.message import plain, to_json
-from dispatch.core.wording import redact
-from dispatch.exceptions import InvalidOption
+from dispatch.core.routing import Destination, Request, Target
+from dispatch.core.wording import redact, storable
+from dispatch.exceptions import InvalidOption, SendError
 from dispatch.models import OutboxMessage
-from dispatch.models.outbox import KEY_LENGTH, NAME_LENGTH, OutboxQuerySet, new_task_id
+from dispatch.models.outbox import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH, OutboxQuerySet, new_task_id
+from dispatch.models.parts import database_now
 from dispatch.registry import Snapshot, current
 from dispatch.signals import message_dead, message_enqueued
 
@@ -35,7 +38,7 @@ class Origin:
 
 
 def enqueue(
-    calls: Iterable[Call],
+    calls: Sequence[Call],
     *,
     using: str | None = None,
     origin: Origin = Origin(),
@@ -48,32 +51,79 @@ def enqueue(
     snapshot, now = current(), timezone.now()
     rows = [_row(snapshot, call, now, origin) for call in calls]
     _check_ids(rows, calls, using)
-    return _insert(rows, using)
+    return _insert(rows, using, {row.pk for row, call in zip(rows, calls, strict=True) if call.eta})
 
 
 def enqueue_dead(task_name: str, error: str, *, using: str | None = None, origin: Origin) -> OutboxMessage:
     """Insert a dead row for what a trigger could not enqueue, so that it is seen and nothing is lost silently."""
     row = OutboxMessage(
-        task_name=task_name, status=Status.DEAD, last_error=redact(error), **_origin_columns(origin)
+        task_name=storable(task_name, TASK_LENGTH),
+        status=Status.DEAD,
+        last_error=storable(redact(error)),
+        **_origin_columns(origin),
     )
     [row] = _insert([row], using or router.db_for_write(OutboxMessage))
-    message_dead.send(sender=OutboxMessage, message=row, using=row._state.db)
+    message_dead.send_robust(sender=OutboxMessage, message=row, using=row._state.db)
     return row
 
 
 def requeue(messages: OutboxQuerySet) -> int:
     """Put dead and cancelled messages back to pending, with all attempts before them; return how many.
 
-    What expired is given no new time: it is cancelled again, visibly, when its turn comes.
+    What expired is given no new time: it is cancelled again, visibly, when its turn comes. What a trigger could not
+    enqueue never was a message (it has no broker), and is left as it is.
     """
-    return messages.filter(status__in=OutboxMessage.REQUEUEABLE).update(
-        status=Status.PENDING, attempts=0, last_error="", available_at=timezone.now()
+    return (
+        messages.filter(status__in=OutboxMessage.REQUEUEABLE)
+        .exclude(broker="")
+        .update(status=Status.PENDING, attempts=0, last_error="", available_at=database_now())
     )
 
 
 def cancel(messages: OutboxQuerySet) -> int:
     """Cancel messages that no relay holds and no broker has; return how many."""
     return messages.filter(status__in=(Status.PENDING, Status.DEAD)).update(status=Status.CANCELLED)
+
+
+def resolve(message: OutboxMessage, snapshot: Snapshot) -> Destination:
+    """Return where a stored message goes now. Raises UnknownTask and NoDestination."""
+    name, request = message.task_name, None
+    if name in snapshot.tasks and snapshot.reads_arguments(name):
+        args, kwargs = json.loads(message.args), json.loads(message.kwargs)
+        request = Request(name, args, kwargs, message.options)
+    return snapshot.destination(name, Target(**message.explicit_target), request)
+
+
+def restamp(using: str, snapshot: Snapshot) -> int:
+    """Let pending messages follow the registry: write their broker and queue anew; return how many moved.
+
+    Messages whose task, broker, queue and pin agree move together. Where a router callable reads the arguments, each is
+    resolved by itself.
+    """
+    pending = OutboxMessage.objects.using(using).filter(status=Status.PENDING).order_by()
+    moved = 0
+    for task_name, broker, queue, pinned in pending.values_list(
+        "task_name", "broker", "queue", "pinned"
+    ).distinct():
+        alike = pending.filter(task_name=task_name, broker=broker, queue=queue, pinned=pinned)
+        if task_name in snapshot.tasks and snapshot.reads_arguments(task_name) and not pinned:
+            moved += sum(
+                _move(alike.filter(pk=row.pk), row, snapshot) for row in alike.order_by("pk").iterator()
+            )
+        elif (example := alike.first()) is not None:
+            moved += _move(alike, example, snapshot)
+    return moved
+
+
+def _move(alike: OutboxQuerySet, example: OutboxMessage, snapshot: Snapshot) -> int:
+    try:
+        destination = resolve(example, snapshot)
+        broker, queue = destination.broker, destination.queue
+    except SendError:  # its attempt will say why; until then it waits under no queue's name
+        broker, queue = example.broker, ""
+    if (broker, queue) == (example.broker, example.queue):
+        return 0
+    return alike.update(broker=broker, queue=queue)
 
 
 def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> OutboxMessage:
@@ -85,21 +135,26 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
     expires = options.pop("expires", None) if call.expires is None else call.expires
     options |= call.options()
     _check_serializer(options)
+    for name in call.linked():
+        snapshot.task(name)
     eta = due(countdown, call.eta, now)
     if call.deliver_eta and eta > now:
         options["eta"] = eta.isoformat()
-    destination = snapshot.destination(call.name, call.target)
-    target = {key: getattr(call, key) for key in ("queue", "exchange", "routing_key", "priority")}
+    destination = snapshot.destination(call.name, call.target, Request(call.name, args, kwargs, options))
+    if destination.is_broadcast:
+        options["ignore_result"] = True  # many workers, one task id: their results would overwrite each other
+    target = {key: value for key, value in asdict(call.target).items() if value is not None}
     return OutboxMessage(
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
         task_name=call.name,
         args=to_json(args),
         kwargs=to_json(kwargs),
-        options=options | {key: value for key, value in target.items() if value is not None},
+        options=options | target,
         headers=plain(dict(call.headers or {}), "/headers"),
         ignore_result=bool(options.get("ignore_result")),
         broker=destination.broker,
         queue=destination.queue,
+        pinned=call.queue is not None or call.exchange is not None,
         created_at=now,
         available_at=now if call.deliver_eta else max(eta, now),
         expires_at=expiry(expires, now),
@@ -127,7 +182,7 @@ def _check_serializer(options: dict[str, Any]) -> None:
         )
 
 
-def _check_ids(rows: Sequence[OutboxMessage], calls: Iterable[Call], using: str) -> None:
+def _check_ids(rows: Sequence[OutboxMessage], calls: Sequence[Call], using: str) -> None:
     chosen = [uuid.UUID(str(call.task_id)) for call in calls if call.task_id]
     if not chosen:
         return
@@ -138,8 +193,17 @@ def _check_ids(rows: Sequence[OutboxMessage], calls: Iterable[Call], using: str)
         )
 
 
-def _insert(rows: list[OutboxMessage], using: str) -> list[OutboxMessage]:
-    OutboxMessage.objects.using(using).bulk_create(rows, batch_size=1000)
+def _insert(
+    rows: list[OutboxMessage], using: str, absolute: Collection[uuid.UUID] = ()
+) -> list[OutboxMessage]:
+    """Insert the rows; those not in ``absolute`` are due by the database's clock, by which they are claimed too."""
+    due_at = [row.available_at for row in rows]
     for row in rows:
-        message_enqueued.send(sender=OutboxMessage, message=row, using=using)
+        if row.pk not in absolute:
+            lag = row.available_at - row.created_at
+            row.available_at = database_now() + lag if lag else database_now()
+    OutboxMessage.objects.using(using).bulk_create(rows, batch_size=1000)
+    for row, at in zip(rows, due_at, strict=True):
+        row.available_at = at
+        message_enqueued.send_robust(sender=OutboxMessage, message=row, using=using)
     return rows

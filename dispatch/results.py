@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, transaction
 from django_celery_results.models import TaskResult
 
 from dispatch import registry
@@ -23,10 +23,10 @@ from dispatch.conf import Broker, conf
 from dispatch.core import backoff
 from dispatch.core.message import to_json
 from dispatch.core.suppression import suppress_triggers
-from dispatch.core.wording import redact
+from dispatch.core.wording import redact, storable
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import OutboxMessage
-from dispatch.models.parts import database_now
+from dispatch.models.parts import close_broken_connections, database_now
 from dispatch.signals import task_finished
 
 logger = logging.getLogger("dispatch.results")
@@ -54,7 +54,7 @@ class Collector:
                 self.sweep()
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
-                connections[self.using].close_if_unusable_or_obsolete()
+                close_broken_connections()
             self.stop.wait(max(conf.RESULTS_POLL_INTERVAL, REST * (time.monotonic() - began)))
 
     def sweep(self) -> int:
@@ -112,6 +112,7 @@ class Collector:
             self._failed(found.task_id, error)
             return False
         self._failures.pop(found.task_id, None)
+        self._not_before.pop(found.task_id, None)
         return True
 
     def _mark(self, task_id: str) -> int:
@@ -126,9 +127,8 @@ class Collector:
             wait,
             exc_info=error,
         )
-        text = redact(
-            f"A receiver of task_finished failed and is called again: {type(error).__name__}: {error}"
-        )
+        text = f"A receiver of task_finished failed and is called again: {type(error).__name__}: {error}"
+        text = storable(redact(text))
         OutboxMessage.objects.using(self.using).filter(pk=task_id).update(last_error=text)
 
     def _postpone(self, key: str) -> float:

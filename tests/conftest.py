@@ -19,9 +19,7 @@ def fresh_registry() -> None:
     from dispatch.client import app
     from dispatch.registry import cache
 
-    cache._shared.clear()
-    cache._looked.clear()
-    cache._changed_here.clear()
+    cache.clear()
     app.forget()
 
 

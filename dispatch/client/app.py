@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,12 +15,13 @@ from celery import Celery
 from kombu import Connection
 
 from dispatch.conf import Broker, conf
+from dispatch.exceptions import BrokerUnavailable
 
 
 @lru_cache
 def sender(broker: str, url: str) -> Celery:
     """Return the send-only app of a broker, from which headers and connections are made."""
-    return _guest(f"dispatch.{broker}", broker_url=url, result_backend="disabled://")
+    return _guest(f"dispatch.{broker}", "disabled://", {"broker_url": url})
 
 
 @lru_cache
@@ -27,15 +29,13 @@ def reader(broker: str) -> Celery:
     """Return the app that reads a broker's result backend."""
     entry = conf.brokers[broker]
     timeout = conf.BROKER_TIMEOUT
-    return _guest(
-        f"dispatch.{broker}.results",
-        broker_url=entry.url,
-        result_backend=entry.result_backend or "disabled://",
-        redis_socket_timeout=timeout,
-        redis_socket_connect_timeout=timeout,
-        redis_backend_health_check_interval=0,
-        **entry.conf,
-    )
+    defaults = {
+        "redis_socket_timeout": timeout,
+        "redis_socket_connect_timeout": timeout,
+        "redis_backend_health_check_interval": 0,
+    }
+    settings = defaults | dict(entry.conf) | {"broker_url": entry.url}
+    return _guest(f"dispatch.{broker}.results", entry.result_backend or "disabled://", settings)
 
 
 def connection(broker: Broker) -> Connection:
@@ -47,9 +47,16 @@ def connection(broker: Broker) -> Connection:
     options = dict(broker.conf)
     transport_options = _bounded(conf.BROKER_TIMEOUT) | dict(options.pop("broker_transport_options", {}))
     app.conf.update(options)
-    result: Connection = app.connection_for_write(
-        url=broker.url, connect_timeout=conf.BROKER_TIMEOUT, transport_options=transport_options
-    )
+    try:
+        result: Connection = app.connection_for_write(
+            url=broker.url, connect_timeout=conf.BROKER_TIMEOUT, transport_options=transport_options
+        )
+        _ = result.transport  # fails here where the URL names no transport, not at the first use
+    except Exception:  # noqa: BLE001 - parsers quote the URL, and so the password, in their own ways
+        raise BrokerUnavailable(
+            f"Broker {broker.alias!r} has a URL that cannot be used: "
+            f'correct DISPATCH["BROKERS"]["{broker.alias}"]["URL"].'
+        ) from None
     return result
 
 
@@ -62,8 +69,9 @@ def forget() -> None:
 os.register_at_fork(after_in_child=forget)
 
 
-def _guest(name: str, **settings: Any) -> Celery:
+def _guest(name: str, backend: str, settings: Mapping[str, Any]) -> Celery:
     app = Celery(name, set_as_current=False, fixups=[])
+    app.backend_cls = backend  # not by a setting, which the variable CELERY_RESULT_BACKEND would overrule
     app.conf.update(settings)
     return app
 

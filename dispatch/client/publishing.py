@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import redis
 from amqp.exceptions import MessageNacked
-from kombu import Connection, Producer
+from kombu import Connection, Exchange, Producer
 from kombu.exceptions import KombuError
 
 from dispatch.client import app, topology
-from dispatch.conf import Broker
-from dispatch.core.message import Message
+from dispatch.conf import Broker, conf
+from dispatch.core.message import Message, to_json
 from dispatch.core.routing import Destination, RoutingTable
 from dispatch.core.wording import redact
 from dispatch.exceptions import (
@@ -30,8 +31,15 @@ from dispatch.exceptions import (
     QueueUnavailable,
 )
 
+#: Redis takes nothing from anyone just now: no reason for a message to die.
+REFUSES_ALL = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.NoPermissionError,
+)
+REFUSING_STATES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "LOADING", "READONLY", "OOM")
 PERSISTENT = 2  # AMQP's delivery mode
-EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 @dataclass(slots=True)
@@ -41,12 +49,15 @@ class Session:
     connection: Connection
     channel: Any
     producer: Producer
-    declared: set[str] = field(default_factory=set)
+    table: RoutingTable | None = None
+    declared: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def lost(self) -> tuple[type[Exception], ...]:
         """The errors that mean the connection is gone."""
-        return (*self.connection.connection_errors, OSError)
+        errors = (*self.connection.connection_errors, OSError)
+        # kombu counts KeyError among Redis's: it may as well be a codec that is not installed
+        return tuple(error for error in errors if not issubclass(KeyError, error))
 
     @property
     def refused(self) -> tuple[type[Exception], ...]:
@@ -87,7 +98,7 @@ class Publisher:
             session.close()
 
     def _connect(self) -> Session:
-        connection = app.connection(self.broker)
+        connection = app.connection(self.broker)  # raises BrokerUnavailable too
         try:
             # once per host of the URL, without kombu's pauses of two seconds: the relay does the waiting
             connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
@@ -101,17 +112,21 @@ class Publisher:
             ) from None
 
     def _declare(self, session: Session, table: RoutingTable, destination: Destination) -> None:
-        missing = set(destination.queues) - session.declared
+        if session.table is not table:  # a binding may be new on a queue that was declared before
+            session.table, session.declared = table, set()
+        wanted = {("queue", name) for name in destination.queues}
+        wanted |= {("exchange", destination.exchange)} if destination.exchange else set()
+        missing = wanted - session.declared
         if not missing or not topology.has_exchanges(session.connection):
             return
-        alias, names = self.broker.alias, ", ".join(sorted(missing))
+        alias, names = self.broker.alias, ", ".join(" ".join(entity) for entity in sorted(missing))
         try:
-            for queue in topology.entities(table, destination):
-                queue.bind(session.channel).declare()
+            for entity in topology.entities(table, destination):
+                entity.bind(session.channel).declare()
         except session.lost as error:
             raise BrokerUnavailable(_sentence(f"Broker {alias!r} was lost", error)) from None
         except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
-            what = f"Broker {alias!r} does not accept queue {names} as the registry has it"
+            what = f"Broker {alias!r} does not accept {names} as the registry has it"
             raise QueueUnavailable(_sentence(what, error)) from None
         session.declared |= missing
 
@@ -123,6 +138,11 @@ class Publisher:
             raise QueueUnavailable(
                 f"Broker {alias!r} takes no more messages for {where!r}: is it full?"
             ) from None
+        except REFUSES_ALL as error:
+            raise BrokerUnavailable(_sentence(f"Broker {alias!r} takes no messages", error)) from None
+        except redis.ResponseError as error:
+            kind = BrokerUnavailable if str(error).startswith(REFUSING_STATES) else MessageRefused
+            raise kind(_sentence(f"Broker {alias!r} refused the message for {where!r}", error)) from None
         except session.lost as error:
             raise DeliveryUnknown(
                 _sentence(f"Broker {alias!r} was lost while it took the message", error)
@@ -131,6 +151,8 @@ class Publisher:
             raise MessageRefused(
                 _sentence(f"Broker {alias!r} refused the message for {where!r}", error)
             ) from None
+        except MessageRefused:
+            raise
         except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
             raise MessageRefused(_sentence("The message cannot be encoded", error)) from None
 
@@ -149,7 +171,9 @@ class Publisher:
         if priority is not None:
             options["priority"] = priority
         if topology.has_exchanges(session.connection):
-            options["mandatory"] = True
+            options["mandatory"] = not destination.is_broadcast  # its receivers come and go
+        elif destination.is_broadcast:
+            options["declare"] = [Exchange(destination.exchange, "fanout")]
         for exchange, routing_key in topology.addresses(session.connection, destination):
             session.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
 
@@ -168,12 +192,18 @@ def _parts(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any
         ignore_result=message.ignore_result,
         argsrepr=message.args_repr,
         kwargsrepr=message.kwargs_repr,
+        stamped_headers=list(message.stamps) or None,
+        **message.stamps,
     )
     headers.update(message.headers)
+    links = {"callbacks": message.link or None, "errbacks": message.link_error or None}
+    embed = {**links, "chain": None, "chord": None}
     if message.serializer in (None, "json"):
-        body = f"[{message.args}, {message.kwargs}, {json.dumps(EMBED)}]"
+        body = f"[{message.args}, {message.kwargs}, {to_json(embed)}]"
         return headers, properties, body, {"content_type": "application/json", "content_encoding": "utf-8"}
-    decoded = (json.loads(message.args), json.loads(message.kwargs), EMBED)
+    if message.serializer not in conf.SERIALIZERS:
+        raise MessageRefused(f'Serializer {message.serializer!r} is not one of DISPATCH["SERIALIZERS"].')
+    decoded = (json.loads(message.args), json.loads(message.kwargs), embed)
     return headers, properties, decoded, {"serializer": message.serializer}
 
 

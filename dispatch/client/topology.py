@@ -6,6 +6,7 @@ from typing import Any
 
 import kombu
 
+from dispatch.conf import Broker
 from dispatch.core.routing import HIGHEST_PRIORITY, Destination, Exchange, Queue, RoutingTable
 
 
@@ -22,7 +23,8 @@ def addresses(connection: kombu.Connection, destination: Destination) -> list[tu
     """
     if has_exchanges(connection):
         return [(destination.exchange, destination.routing_key)]
-    return [("", queue) for queue in destination.queues]
+    broadcast = [(destination.exchange, "")] if destination.is_broadcast else []
+    return broadcast + [("", queue) for queue in destination.queues]
 
 
 def broker_priority(connection: kombu.Connection, priority: int | None) -> int | None:
@@ -32,9 +34,17 @@ def broker_priority(connection: kombu.Connection, priority: int | None) -> int |
     return HIGHEST_PRIORITY - priority
 
 
-def entities(table: RoutingTable, destination: Destination) -> list[kombu.Queue]:
-    """Return the queues, with their exchanges and bindings, that must exist before a message is published."""
-    return [queue for name in destination.queues for queue in declarable(table, table.queues[name])]
+def number_on(broker: Broker, priority: int | None) -> int | None:
+    """Return :func:`broker_priority` without a connection, for those who only want to know."""
+    return HIGHEST_PRIORITY - priority if broker.is_urgent_low and priority is not None else priority
+
+
+def entities(table: RoutingTable, destination: Destination) -> list[kombu.Queue | kombu.Exchange]:
+    """Return the exchange and the queues, with their bindings, that must exist before a message is published."""
+    exchange = [kombu_exchange(table.exchanges[destination.exchange])] if destination.exchange else []
+    return exchange + [
+        queue for name in destination.queues for queue in declarable(table, table.queues[name])
+    ]
 
 
 def declarable(table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
@@ -47,12 +57,19 @@ def declarable(table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
         exchange = kombu.Exchange(queue.name, type="direct", durable=True)
         return [kombu.Queue(queue.name, exchange, routing_key=queue.name, **common)]
     return [
-        kombu.Queue(queue.name, _exchange(table.exchanges[b.exchange]), routing_key=b.routing_key, **common)
+        kombu.Queue(
+            queue.name,
+            kombu_exchange(table.exchanges[b.exchange]),
+            routing_key=b.routing_key,
+            binding_arguments=dict(b.arguments) or None,
+            **common,
+        )
         for b in queue.bindings
     ]
 
 
-def _exchange(exchange: Exchange) -> kombu.Exchange:
+def kombu_exchange(exchange: Exchange) -> kombu.Exchange:
+    """Return kombu's exchange for one of the registry."""
     return kombu.Exchange(
         exchange.name,
         type=exchange.type,

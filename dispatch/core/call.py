@@ -6,9 +6,11 @@ import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from dispatch.core.message import plain
 from dispatch.core.routing import HIGHEST_PRIORITY, Target
+from dispatch.core.wording import UNSENDABLE
 from dispatch.exceptions import InvalidOption
 
 #: Options that are stored with the message as they are, and reach the broker with it.
@@ -22,14 +24,45 @@ STORED = (
     "reply_to",
     "delivery_mode",
 )
+#: The headers of Celery's message protocol 2, which a caller's own must not replace.
+OWN_HEADERS = frozenset(
+    [
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+    ]
+)
+#: kombu's names; whether a codec is installed shows where the message is published.
+COMPRESSIONS = ("brotli", "bzip2", "gzip", "lzma", "zlib", "zstd")
 TEXTS = ("name", "queue", "exchange", "routing_key", "serializer", "compression", "shadow", "reply_to")
+
+
+Link: TypeAlias = "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """What :func:`dispatch.api.send_task` takes, as a value; :func:`dispatch.api.send_many` takes many of them.
 
-    ``countdown``, ``expires`` and the limits are seconds, ``eta`` is a timezone-aware datetime, ``expires`` may be one.
+    ``countdown``, ``expires`` and the limits are seconds, ``eta`` is a timezone-aware datetime, ``expires``
+    may be one. ``link`` and ``link_error`` name the tasks that the worker sends afterwards: a name, a Celery
+    signature as a dictionary (``task``, ``args``, ``kwargs``, ``options``), or a list of these.
     ``deliver_eta`` hands the wait to the worker instead of holding the message in the outbox.
 
     Raises InvalidOption for a value that cannot be used.
@@ -54,11 +87,17 @@ class Call:
     reply_to: str | None = None
     delivery_mode: int | None = None
     headers: Mapping[str, Any] | None = None
+    stamps: Mapping[str, Any] | None = None
+    link: Link = None
+    link_error: Link = None
     task_id: uuid.UUID | str | None = None
     deliver_eta: bool = False
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         _check_shapes(self)
+        _check_id(self)
+        _check_encoding(self)
         _check_times(self)
         _check_destination(self)
 
@@ -70,7 +109,38 @@ class Call:
     def options(self) -> dict[str, Any]:
         """Return the options that are stored with the message, without those left out."""
         values = {name: getattr(self, name) for name in STORED}
-        return {name: value for name, value in values.items() if value is not None}
+        values |= {"link": signatures(self.link), "link_error": signatures(self.link_error)}
+        values |= {"stamps": plain(dict(self.stamps or {}), "/stamps")}
+        return {name: value for name, value in values.items() if value not in (None, [], {})}
+
+    def linked(self) -> list[str]:
+        """Return the names of the tasks that the worker sends afterwards."""
+        return [link["task"] for link in signatures(self.link) + signatures(self.link_error)]
+
+
+def signatures(link: Link) -> list[dict[str, Any]]:
+    """Return linked tasks as Celery writes signatures into a message.
+
+    Raises InvalidOption for what names no task.
+    """
+    links = [] if link is None else [link] if isinstance(link, (str, Mapping)) else list(link)
+    return [_signature(each) for each in links]
+
+
+def _signature(link: Any) -> dict[str, Any]:
+    given = {"task": link} if isinstance(link, str) else dict(link) if isinstance(link, Mapping) else {}
+    if not isinstance(given.get("task"), str):
+        raise InvalidOption(
+            f"a link ({type(link).__name__}) names no task: give a task's name, or a signature as a dictionary."
+        )
+    defaults: dict[str, Any] = {
+        "args": [],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
+    return {"task": given["task"], **defaults, **plain(given, "/link")}
 
 
 def due(countdown: float | None, eta: dt.datetime | None, now: dt.datetime) -> dt.datetime:
@@ -87,24 +157,48 @@ def expiry(expires: float | dt.datetime | None, now: dt.datetime) -> dt.datetime
     return now + dt.timedelta(seconds=expires)
 
 
-def _check_shapes(call: Call) -> None:
+def _check_texts(call: Call) -> None:
     for name in TEXTS:
-        if not isinstance(getattr(call, name), (str, type(None))):
-            raise InvalidOption(f"{name} must be a text, not {getattr(call, name)!r}.")
+        value = getattr(call, name)
+        if not isinstance(value, (str, type(None))):
+            raise InvalidOption(f"{name} must be a text, not {value!r}.")
+        if value and UNSENDABLE.search(value):
+            raise InvalidOption(f"{name} holds a character that no database stores: {value!r}.")
+
+
+def _check_shapes(call: Call) -> None:
     if not isinstance(call.ignore_result, (bool, type(None))):
         raise InvalidOption(f"ignore_result must be True, False or None, not {call.ignore_result!r}.")
     if isinstance(call.args, (str, bytes, bytearray)) or not isinstance(call.args, (Sequence, type(None))):
-        raise InvalidOption(f"args must be a list or a tuple, not {call.args!r}.")
-    for name in ("kwargs", "headers"):
-        if not isinstance(getattr(call, name), (Mapping, type(None))):
-            raise InvalidOption(f"{name} must be a dictionary, not {getattr(call, name)!r}.")
-    if call.task_id is not None:
-        try:
-            uuid.UUID(str(call.task_id))
-        except ValueError:
-            raise InvalidOption(
-                f"task_id {call.task_id!r} is not a UUID: leave it out, or give one."
-            ) from None
+        raise InvalidOption(f"args must be a list or a tuple, not a {type(call.args).__name__}.")
+    for name in ("kwargs", "headers", "stamps"):
+        value = getattr(call, name)
+        if not isinstance(value, (Mapping, type(None))):
+            raise InvalidOption(f"{name} must be a dictionary, not a {type(value).__name__}.")
+    if taken := OWN_HEADERS.intersection(call.headers or ()):
+        raise InvalidOption(
+            f"header {min(taken)!r} is Celery's own: use the option of that name, or another header."
+        )
+
+
+def _check_id(call: Call) -> None:
+    if call.task_id is None:
+        return
+    try:
+        uuid.UUID(str(call.task_id))
+    except ValueError:
+        raise InvalidOption(f"task_id {call.task_id!r} is not a UUID: leave it out, or give one.") from None
+
+
+def _check_encoding(call: Call) -> None:
+    if call.compression is not None and call.compression not in COMPRESSIONS:
+        raise InvalidOption(
+            f"compression {call.compression!r} is unknown: use one of {', '.join(COMPRESSIONS)}."
+        )
+    if call.delivery_mode not in (None, 1, 2):
+        raise InvalidOption(
+            f"delivery_mode must be 1 (transient) or 2 (persistent), not {call.delivery_mode!r}."
+        )
 
 
 def _check_times(call: Call) -> None:
@@ -129,6 +223,10 @@ def _check_times(call: Call) -> None:
 def _check_destination(call: Call) -> None:
     if call.queue is not None and call.exchange is not None:
         raise InvalidOption("queue and exchange both say where: give one.")
+    if call.queue is not None and call.routing_key is not None:
+        raise InvalidOption(
+            "with a queue, the routing_key would be ignored: give an exchange, or leave it out."
+        )
     priority: Any = call.priority
     if priority is not None and (type(priority) is not int or not 0 <= priority <= HIGHEST_PRIORITY):
         raise InvalidOption(f"priority must be a whole number from 0 to 9, 9 most urgent, not {priority!r}.")

@@ -7,18 +7,17 @@ import decimal
 import enum
 import json
 import math
-import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatch.core.wording import UNSENDABLE
 from dispatch.exceptions import InvalidArguments
 
 MASK = "***"
 REPR_LENGTH = 1024  # as Celery's argsrepr_maxsize
 LONGEST_NUMBER = 14_000  # bits; Python neither writes nor reads numbers of more than 4,300 digits
-_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,9 @@ class Message:
     reply_to: str | None = None
     delivery_mode: int | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+    link: Sequence[Mapping[str, Any]] = ()
+    link_error: Sequence[Mapping[str, Any]] = ()
 
 
 def to_json(value: Any) -> str:
@@ -107,7 +109,7 @@ def unescape(token: str) -> str:
 
 
 def _text(value: str, pointer: str) -> str:
-    if found := _UNSENDABLE.search(value):
+    if found := UNSENDABLE.search(value):
         raise InvalidArguments(
             f"the text at {pointer or '/'} holds {found.group()!r}, which no JSON reader accepts: remove it.",
             pointer,

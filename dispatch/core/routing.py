@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from dispatch.core.amqp import key_matches
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 
@@ -32,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange of a broker; ``type`` is AMQP's: direct or topic."""
+    """An exchange of a broker; ``type`` is AMQP's: direct, topic, fanout or headers."""
 
     name: str
     broker: str
@@ -47,6 +48,7 @@ class Binding:
 
     exchange: str
     routing_key: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,46 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a router callable may read of a call: Celery's arguments of a router."""
+
+    task: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """A pattern of task names and what it asks for."""
+    """A pattern of task names and what it asks for; or a router callable, named by its dotted path.
+
+    A router has Celery's signature, ``router(name, args, kwargs, options, task=None, **kw)``, and returns a
+    queue's name, a dictionary of queue, exchange, routing_key and priority, or None to leave the choice to
+    the next route.
+    """
 
     pattern: str
     kind: str
-    target: Target
+    target: Target = Target()
+    router: Callable[..., Any] | None = None
+
+    def ask(self, request: Request) -> Target | None:
+        """Return what this route asks for, None where it leaves the choice to the next.
+
+        Raises NoDestination if a router callable fails.
+        """
+        if self.router is None:
+            return self.target
+        try:
+            answer = self.router(
+                request.task, list(request.args), dict(request.kwargs), dict(request.options), task=None
+            )
+            return None if answer is None else _target(answer)
+        except Exception as error:
+            raise NoDestination(
+                f"Router {self.pattern} failed for task {request.task!r}: {type(error).__name__}: {error}. "
+                f"Correct it, or disable its route."
+            ) from error
 
     def matcher(self) -> re.Pattern[str]:
         """Return the pattern as a regular expression to be used with ``match``, as Celery does."""
@@ -90,6 +126,12 @@ class Destination:
     exchange: str
     routing_key: str
     priority: int | None
+    exchange_type: str = "direct"
+
+    @property
+    def is_broadcast(self) -> bool:
+        """Whether each worker binds a queue of its own, so that nobody knows the receivers."""
+        return self.exchange_type == "fanout"
 
 
 def compile_pattern(kind: str, pattern: str) -> re.Pattern[str]:
@@ -123,32 +165,6 @@ def merge(high: Target, low: Target) -> Target:
     return Target(low.queue, low.exchange, routing_key, priority)
 
 
-def key_matches(exchange_type: str, binding_key: str, routing_key: str) -> bool:
-    """Tell whether a binding takes a routing key, by AMQP 0-9-1's rules (section 3.1.3).
-
-    In a topic, ``*`` is exactly one word and ``#`` any number of them, none included. An empty key has no words.
-    """
-    if exchange_type == "topic":
-        return _words_match(_words(binding_key), _words(routing_key))
-    return binding_key == routing_key
-
-
-def _words(key: str) -> list[str]:
-    return key.split(".") if key else []
-
-
-def _words_match(pattern: list[str], words: list[str]) -> bool:
-    reachable = {0}  # positions in `words` that the pattern read so far can end at
-    for word in pattern:
-        if word == "#":
-            reachable = set(range(min(reachable), len(words) + 1))
-        else:
-            reachable = {at + 1 for at in reachable if at < len(words) and word in ("*", words[at])}
-        if not reachable:
-            return False
-    return len(words) in reachable
-
-
 class RoutingTable:
     """The queues, exchanges and routes of the registry, ready to be asked."""
 
@@ -163,16 +179,23 @@ class RoutingTable:
         self.exchanges = {exchange.name: exchange for exchange in exchanges}
         self.routes = tuple(routes)
         self.default = Target(queue=default_queue)
-        self._matchers = [(route.matcher(), route) for route in self.routes]
+        self._matchers = [(None if route.router else route.matcher(), route) for route in self.routes]
 
-    def route_for(self, task: str) -> Route | None:
-        """Return the first route whose pattern matches the task's name."""
-        return next((route for matcher, route in self._matchers if matcher.match(task)), None)
+    def candidates(self, task: str) -> tuple[Route, ...]:
+        """Return the routes that may decide: the router callables before the first pattern that matches, and it."""
+        found: list[Route] = []
+        for matcher, route in self._matchers:
+            if matcher is None:
+                found.append(route)
+            elif matcher.match(task):
+                return (*found, route)
+        return tuple(found)
 
-    def target_for(self, task: str, own: Target) -> Target:
-        """Return what the registry asks for: the task's own definition, then its route, then the default queue."""
-        route = self.route_for(task)
-        return merge(merge(own, route.target if route else Target()), self.default)
+    def target_for(self, own: Target, candidates: Iterable[Route], request: Request) -> Target:
+        """Return what the registry asks for: the task's definition, then the first route, then the default."""
+        answers = (route.ask(request) for route in candidates)
+        routed = next((target for target in answers if target is not None), Target())
+        return merge(merge(own, routed), self.default)
 
     def destination(self, target: Target) -> Destination:
         """Return the destination of a complete target.
@@ -209,12 +232,25 @@ class RoutingTable:
         exchange = _known("exchange", target.exchange or "", self.exchanges)
         routing_key = target.routing_key or ""
         queues = self.bound(exchange, routing_key)
-        if not queues:
+        if not queues and exchange.type != "fanout":  # to a broadcast each worker binds a queue of its own
             raise NoDestination(
                 f"No queue is bound to exchange {exchange.name!r} with a key that matches {routing_key!r}: "
                 f"add a binding, or correct the routing key."
             )
-        return Destination(exchange.broker, "", queues, exchange.name, routing_key, target.priority)
+        return Destination(
+            exchange.broker, "", queues, exchange.name, routing_key, target.priority, exchange.type
+        )
+
+
+def _target(answer: Any) -> Target:
+    """Return a router's answer as a target; kombu's entities stand for their names."""
+    if isinstance(answer, str):
+        return Target(queue=answer)
+    named = {key: getattr(value, "name", value) for key, value in dict(answer).items()}
+    priority = named.get("priority")
+    if priority is not None and priority not in range(HIGHEST_PRIORITY + 1):
+        raise ValueError(f"priority {priority!r} is not a whole number from 0 to {HIGHEST_PRIORITY}")
+    return Target(named.get("queue"), named.get("exchange"), named.get("routing_key"), priority)
 
 
 def _known(kind: str, name: str, known: Mapping[str, Entity]) -> Entity:

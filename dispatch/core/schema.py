@@ -11,7 +11,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from dispatch.core.message import escape
-from dispatch.core.wording import suggest
+from dispatch.core.wording import shorten, suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 
@@ -119,4 +119,4 @@ class Parameters:
         else:
             root = ["kwargs", *path[:1]]
         pointer = "".join(f"/{escape(step)}" for step in [*root, *path[1:]])
-        return InvalidArguments(f"{error.message} (at {pointer}).", pointer)
+        return InvalidArguments(f"{shorten(error.message)} (at {pointer}).", pointer)

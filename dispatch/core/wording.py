@@ -6,12 +6,28 @@ import difflib
 import re
 from collections.abc import Iterable
 
+#: What JSON readers and databases refuse in a text: NUL, and halves of surrogate pairs.
+UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 _CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^:\s]*):\S*@")
 
 
+_PARAMETER = re.compile(r"(?P<name>[?&][^=&\s]*(?:password|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+
+
 def redact(text: str) -> str:
-    """Return ``text`` with the password of every URL in it replaced by ``***``."""
-    return _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text)
+    """Return ``text`` with the password of every URL in it replaced by ``***``, in its query too."""
+    return _PARAMETER.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text))
+
+
+def storable(text: str, length: int | None = None) -> str:
+    """Return ``text`` as every database stores it: without NUL and lone surrogates, cut to ``length``."""
+    return UNSENDABLE.sub("\ufffd", text)[:length]
+
+
+def shorten(text: str, length: int = 300) -> str:
+    """Return ``text`` cut in the middle to about ``length`` characters: both ends tell what it is."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 
 
 def suggest(name: str, known: Iterable[str], most: int = 3) -> str:

@@ -19,7 +19,7 @@ else:
     from uuid6 import uuid7
 
 
-NAME_LENGTH, KEY_LENGTH = 200, 255
+TASK_LENGTH, NAME_LENGTH, KEY_LENGTH = 255, 200, 255
 
 
 def new_task_id() -> uuid.UUID:
@@ -58,7 +58,7 @@ class OutboxMessage(models.Model):
     REQUEUEABLE: ClassVar = (Status.DEAD, Status.CANCELLED)
 
     id = models.UUIDField(_("task id"), primary_key=True, default=new_task_id, editable=False)
-    task_name = models.CharField(_("task"), max_length=255)
+    task_name = models.CharField(_("task"), max_length=TASK_LENGTH)
     args = models.TextField(_("args"), default="[]")
     kwargs = models.TextField(_("kwargs"), default="{}")
     options = models.JSONField(_("options"), default=dict, blank=True)
@@ -73,6 +73,9 @@ class OutboxMessage(models.Model):
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     broker = models.CharField(_("broker"), max_length=64, blank=True)
     queue = models.CharField(_("queue"), max_length=200, blank=True)
+    pinned = models.BooleanField(
+        _("pinned"), default=False, help_text=_("The sender chose queue or exchange: routes do not move it.")
+    )
     created_at = models.DateTimeField(_("enqueued at"), default=timezone.now)
     available_at = models.DateTimeField(_("due at"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
@@ -109,6 +112,11 @@ class OutboxMessage(models.Model):
         indexes = (
             PartialIndex(
                 where={"status": "pending"}, fields=["available_at", "id"], name="dispatch_outbox_pending"
+            ),
+            PartialIndex(
+                where={"status": "pending"},
+                fields=["queue", "available_at", "id"],
+                name="dispatch_outbox_queue",
             ),
             PartialIndex(where={"status": "claimed"}, fields=["lease_token"], name="dispatch_outbox_claimed"),
             PartialIndex(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Func, Q
 from django.db.models.expressions import Combinable
@@ -49,6 +49,9 @@ class TrueOrNull(models.BooleanField):  # type: ignore[type-arg]  # not subscrip
         kwargs |= {"null": True, "unique": True}
         super().__init__(*args, **kwargs)
 
+    def clean(self, value: Any, model_instance: models.Model | None) -> bool | None:
+        return super().clean(value, model_instance) or None  # None: the check for uniqueness passes over it
+
     def get_prep_value(self, value: Any) -> bool | None:
         return super().get_prep_value(value) or None
 
@@ -78,6 +81,12 @@ class DatabaseNow(Func):
         return self.as_sql(
             compiler, connection, template="STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')", **context
         )
+
+
+def close_broken_connections() -> None:
+    """Close what a database dropped, so that the next query opens a new connection."""
+    for connection in connections.all(initialized_only=True):
+        connection.close_if_unusable_or_obsolete()
 
 
 def database_now() -> Combinable:

@@ -15,7 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
 from dispatch.core import routing, rules
-from dispatch.models.registry import PRIORITY, Queue, RegistryModel, TaskDefinition
+from dispatch.models.base import PRIORITY, RegistryModel
+from dispatch.models.registry import TaskDefinition
+from dispatch.models.topology import Queue
 
 EVENT_LABELS = {
     rules.CREATED: _("created"),
@@ -40,8 +42,9 @@ SECRET_FIELDS = ("password",)
 
 def find_model(label: str) -> type[models.Model]:
     """Return the model of a label such as ``notes.note``; raise ValidationError where there is none."""
+    app, _dot, name = label.partition(".")
     try:
-        return apps.get_model(label)
+        return apps.get_model(app if app in apps.app_configs else app.lower(), name)
     except (LookupError, ValueError):
         raise ValidationError(
             _("There is no model %(label)s: write app.model, for example notes.note."),
@@ -113,11 +116,11 @@ class Trigger(RegistryModel):
 
     def clean(self) -> None:
         super().clean()
-        if not isinstance(self.events, list) or not self.events or not set(self.events) <= set(rules.EVENTS):
+        events: Any = self.events
+        if not isinstance(events, list) or not events or any(event not in rules.EVENTS for event in events):
             raise ValidationError({"events": _("Choose one or more of: created, updated, deleted.")})
-        self.model = self.model.lower()
         try:
-            find_model(self.model)
+            self.model = find_model(self.model)._meta.label_lower
         except ValidationError as error:
             raise ValidationError({"model": error}) from None
 
@@ -169,7 +172,8 @@ class TriggerCondition(RegistryModel):
 
     def clean(self) -> None:
         super().clean()
-        self.spec(find_model(self.trigger.model))
+        if hasattr(self, "trigger"):
+            self.spec(find_model(self.trigger.model))
 
     def spec(self, model: type[models.Model]) -> rules.Condition:
         """Return the condition with its value in the field's own type; raise ValidationError if that fails."""
@@ -216,7 +220,8 @@ class TriggerArgument(RegistryModel):
 
     def clean(self) -> None:
         super().clean()
-        self.spec(find_model(self.trigger.model))
+        if hasattr(self, "trigger"):
+            self.spec(find_model(self.trigger.model))
 
     def spec(self, model: type[models.Model]) -> rules.Argument:
         """Return the source as plain data; raise ValidationError if it does not fit the model."""
@@ -242,6 +247,8 @@ def _to_python(field: models.Field[Any, Any], text: str) -> Any:
         value = target.to_python(text)
     except ValidationError as error:
         raise ValidationError({"value": error.messages}) from None
+    except (ValueError, TypeError) as error:  # fields of third parties
+        raise ValidationError({"value": str(error)}) from None
     if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
         return timezone.make_aware(value)  # as in a form: meant in the project's time zone
     return value

@@ -1,6 +1,9 @@
 """The registry as this process knows it: a snapshot, at most ``REGISTRY_TTL`` seconds old."""
 
-from dispatch.registry.cache import current, forget
+from dispatch.registry.cache import cache
 from dispatch.registry.snapshot import Snapshot, Task
 
-__all__ = ["Snapshot", "Task", "current", "forget"]
+current = cache.current
+has_tables = cache.has_tables
+
+__all__ = ["Snapshot", "Task", "cache", "current", "has_tables"]

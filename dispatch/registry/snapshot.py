@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.core.message import MASK, unescape
-from dispatch.core.routing import Destination, RoutingTable, Target, merge
+from dispatch.core.routing import Destination, Request, RoutingTable, Target, merge
 from dispatch.core.rules import Trigger
 from dispatch.core.schema import Parameters
 from dispatch.core.wording import suggest
@@ -25,7 +25,9 @@ class Task:
     target: Target
     options: Mapping[str, Any]
     sensitive: frozenset[str]
-    enabled: bool
+    enabled: bool = True
+    paused: bool = False
+    problem: str = ""
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments unless the call fits; the value of a sensitive parameter is not quoted."""
@@ -33,10 +35,16 @@ class Task:
             self.parameters.check(args, kwargs)
         except InvalidArguments as error:
             name = self._parameter(error.pointer)
-            if name not in self.sensitive:
+            if name and name not in self.sensitive:
                 raise
-            hidden = f"argument {name!r} does not fit its schema; its value is sensitive and not shown."
-            raise InvalidArguments(hidden, error.pointer) from None
+            if not name and not self.sensitive:
+                raise
+            what = (
+                f"argument {name!r} does not fit its schema"
+                if name
+                else "the arguments do not fit the schema"
+            )
+            raise InvalidArguments(f"{what}; sensitive values are not shown.", error.pointer) from None
 
     def _parameter(self, pointer: str) -> str:
         """Return the parameter that a pointer into the call leads to."""
@@ -44,6 +52,14 @@ class Task:
         if root == "args" and step.isdecimal() and int(step) < len(self.parameters.positional):
             return self.parameters.positional[int(step)]
         return unescape(step)
+
+    def fitted(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments with numbers as texts where the schema wants a text: keys are numbers in most databases."""
+        properties = self.parameters.schema.get("properties", {})
+        return {
+            name: str(value) if _is_number(value) and _wants_text(properties.get(name)) else value
+            for name, value in kwargs.items()
+        }
 
     def masked(self, args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of two JSON texts with the values of sensitive parameters replaced by ``***``."""
@@ -56,6 +72,26 @@ class Task:
             name: MASK if name in self.sensitive else value for name, value in json.loads(kwargs).items()
         }
         return by_position, by_name
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wants_text(schema: Any) -> bool:
+    """Tell whether a schema takes texts and no numbers, as those of ``str`` and ``str | None`` do."""
+    kinds = _kinds(schema)
+    return "string" in kinds and kinds.isdisjoint({"integer", "number", ""})
+
+
+def _kinds(schema: Any) -> set[str]:
+    """Return the types a schema names, "" where it leaves them open."""
+    if not isinstance(schema, dict):
+        return {""}
+    if isinstance(schema.get("anyOf"), list):
+        return {kind for each in schema["anyOf"] for kind in _kinds(each)}
+    kinds = schema.get("type", "")
+    return {str(kind) for kind in kinds} if isinstance(kinds, list) else {str(kinds)}
 
 
 class Snapshot:
@@ -73,7 +109,17 @@ class Snapshot:
         self.tasks = {task.name: task for task in tasks}
         self.triggers = tuple(triggers)
         self.paused = frozenset(queue.name for queue in table.queues.values() if queue.paused)
-        self._targets = {name: table.target_for(name, task.target) for name, task in self.tasks.items()}
+        self.paused_tasks = frozenset(task.name for task in self.tasks.values() if task.paused)
+        self._candidates = {name: table.candidates(name) for name in self.tasks}
+        self._targets = {
+            name: table.target_for(task.target, self._candidates[name], Request(name))
+            for name, task in self.tasks.items()
+            if not self.reads_arguments(name)
+        }
+
+    def reads_arguments(self, name: str) -> bool:
+        """Tell whether a router callable, which may read the arguments, has a say in where a task goes."""
+        return any(route.router for route in self._candidates[name])
 
     def task(self, name: str) -> Task:
         """Return the definition of a task that may be sent.
@@ -86,18 +132,21 @@ class Snapshot:
                 f"No task {name!r} in the registry{suggest(name, self.tasks)}. "
                 f"If the worker has it, import its manifest: manage.py dispatch manifest sync FILE."
             )
+        if task.problem:
+            raise TaskDisabled(f"Task {name!r} cannot be sent. {task.problem} Correct it in the admin.")
         if not task.enabled:
             raise TaskDisabled(
                 f"Task {name!r} is switched off in the registry: enable its definition to send it."
             )
         return task
 
-    def destination(self, name: str, call: Target = Target()) -> Destination:
+    def destination(self, name: str, call: Target = Target(), request: Request | None = None) -> Destination:
         """Return where a message of a registered task goes, ``call`` being what its sender asked for.
 
-        Raises UnknownTask and NoDestination.
+        ``request`` is what router callables may read. Raises UnknownTask and NoDestination.
         """
         target = self._targets.get(name)
         if target is None:
-            self.task(name)
-        return self.table.destination(merge(call, target or Target()))
+            task = self.tasks.get(name) or self.task(name)
+            target = self.table.target_for(task.target, self._candidates[name], request or Request(name))
+        return self.table.destination(merge(call, target))

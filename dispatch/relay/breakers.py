@@ -22,7 +22,7 @@ class Breakers:
     cap: float = LONGEST_WAIT
     clock: Callable[[], float] = time.monotonic
     _failures: dict[Key, int] = field(default_factory=dict)
-    _closed_at: dict[Key, float] = field(default_factory=dict)
+    _open_until: dict[Key, float] = field(default_factory=dict)
 
     def trip(self, kind: Literal["broker", "queue"], name: str) -> float:
         """Leave this broker or queue alone; return for how many seconds."""
@@ -30,15 +30,15 @@ class Breakers:
         self._failures[key] = self._failures.get(key, 0) + 1
         # The bound itself, without jitter: one relay asks one broker, there is no crowd to spread.
         wait = backoff.bound(self._failures[key], min(self.base, self.cap), self.cap)
-        self._closed_at[key] = self.clock() + wait
+        self._open_until[key] = self.clock() + wait
         return wait
 
     def reset(self, kind: Literal["broker", "queue"], name: str) -> None:
         """It works again: forget its failures."""
         self._failures.pop((kind, name), None)
-        self._closed_at.pop((kind, name), None)
+        self._open_until.pop((kind, name), None)
 
     def open(self, kind: Literal["broker", "queue"]) -> set[str]:
         """Return the names to be left alone now."""
         now = self.clock()
-        return {name for (of, name), until in self._closed_at.items() if of == kind and until > now}
+        return {name for (of, name), until in self._open_until.items() if of == kind and until > now}

@@ -7,8 +7,10 @@ SKIP LOCKED, two relays take the same rows.
 from __future__ import annotations
 
 import datetime as dt
+import random
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, transaction
@@ -20,33 +22,59 @@ from dispatch.models.parts import database_now
 Status = OutboxMessage.Status
 
 
-def claim(
-    using: str,
-    limit: int,
-    lease: float,
-    *,
-    skip_queues: Collection[str] = (),
-    skip_brokers: Collection[str] = (),
-) -> list[OutboxMessage]:
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """What a claim passes over: paused or failing queues and brokers, paused tasks.
+
+    ``open_queues`` are the registry's other queues.
+    """
+
+    queues: Collection[str] = ()
+    brokers: Collection[str] = ()
+    tasks: Collection[str] = ()
+    open_queues: Sequence[str] = ()
+
+
+def claim(using: str, limit: int, lease: float, *, without: LeftAlone = LeftAlone()) -> list[OutboxMessage]:
     """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under one fresh token.
 
     They are read by status, never by a cursor: a transaction that commits late must not be passed over.
     """
-    due = OutboxMessage.objects.using(using).filter(status=Status.PENDING, available_at__lte=database_now())
-    if skip_queues:
-        due = due.exclude(queue__in=skip_queues)
-    if skip_brokers:
-        due = due.exclude(broker__in=skip_brokers)
-    due = due.order_by("available_at", "id")
-    token = uuid.uuid4()
+    take = (
+        _claim_locked
+        if connections[using].features.has_select_for_update_skip_locked
+        else _claim_conditionally
+    )
     leased = {
         "status": Status.CLAIMED,
-        "lease_token": token,
+        "lease_token": uuid.uuid4(),
         "lease_expires_at": database_now() + dt.timedelta(seconds=lease),
     }
-    if connections[using].features.has_select_for_update_skip_locked:
-        return _claim_locked(using, due[:limit], leased)
-    return _claim_conditionally(using, due[:limit], leased)
+    rows: list[OutboxMessage] = []
+    for due in _due(using, without):
+        taken = {row.pk for row in rows}  # where rows are read back by the token, these come again
+        found = take(using, due.order_by("available_at", "id")[: limit - len(rows)], leased)
+        rows += [row for row in found if row.pk not in taken]
+        if len(rows) == limit:
+            break
+    return rows
+
+
+def _due(using: str, without: LeftAlone) -> Iterator[OutboxQuerySet]:
+    """Yield the querysets that hold the due rows.
+
+    One is enough while nothing is left alone. Otherwise the open queues are asked one by one, in random order: a scan
+    by time would have to step over everything that waits, which may be a million rows.
+    """
+    due = OutboxMessage.objects.using(using).filter(status=Status.PENDING, available_at__lte=database_now())
+    if without.tasks:
+        due = due.exclude(task_name__in=without.tasks)
+    if not without.queues and not without.brokers:
+        yield due
+        return
+    yield due.filter(queue="").exclude(broker__in=without.brokers)
+    for queue in random.sample(without.open_queues, len(without.open_queues)):
+        yield due.filter(queue=queue)
 
 
 def release_expired(using: str) -> int:

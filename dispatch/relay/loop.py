@@ -7,16 +7,16 @@ import logging
 import threading
 import time
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 from django.utils import timezone
 
-from dispatch import registry
+from dispatch import outbox, registry
 from dispatch.client.publishing import Publisher
 from dispatch.conf import conf
 from dispatch.core import backoff
 from dispatch.core.call import STORED
 from dispatch.core.message import Message, represent
-from dispatch.core.routing import Destination, Target
+from dispatch.core.routing import Destination
 from dispatch.core.wording import redact
 from dispatch.exceptions import (
     BrokerUnavailable,
@@ -26,9 +26,10 @@ from dispatch.exceptions import (
     QueueUnavailable,
 )
 from dispatch.models import OutboxMessage
+from dispatch.models.parts import close_broken_connections
 from dispatch.registry import Snapshot
 from dispatch.relay.breakers import Breakers
-from dispatch.relay.claims import claim, release_expired
+from dispatch.relay.claims import LeftAlone, claim, release_expired
 from dispatch.relay.settling import Outcome, settle
 from dispatch.signals import message_dead, message_published
 
@@ -37,6 +38,8 @@ Status = OutboxMessage.Status
 
 #: The part of a lease after which a relay starts no further publish.
 LEASE_USED = 0.7
+#: Seconds between two looks for pending messages that a change of routes has missed.
+RESTAMP_EVERY = 30.0
 
 
 class Relay:
@@ -47,20 +50,22 @@ class Relay:
         self.stop = threading.Event()
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
         self._publishers: dict[str, Publisher] = {}
+        self._snapshot: Snapshot | None = None
+        self._restamped = 0.0
         self._swept = 0.0
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
         failures = 0
         while not self.stop.is_set():
+            worked = False
             try:
-                worked = self.step()
+                worked = bool(self._batch())
                 failures = 0
             except (DatabaseError, InterfaceError) as error:
                 failures += 1
-                worked = 0
                 logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
-                connections[self.using].close_if_unusable_or_obsolete()
+                close_broken_connections()
                 self.stop.wait(backoff.delay(failures, 0.1, 5.0))
             if not worked:
                 self.stop.wait(conf.RELAY_POLL_INTERVAL)
@@ -69,36 +74,63 @@ class Relay:
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        while not self.stop.is_set() and (published := self.step()):
-            total += published
+        while not self.stop.is_set() and (outcomes := self._batch()):
+            total += _published(outcomes)
         self.close()
         return total
 
     def step(self) -> int:
         """Claim, publish and settle one batch; return how many rows were published."""
+        return _published(self._batch())
+
+    def _batch(self) -> list[Outcome]:
+        """Claim, publish and settle one batch; return what became of it, nothing where nothing could be claimed."""
         self._sweep()
-        snapshot = registry.current()
+        snapshot = self._fresh_snapshot()
         deadline = time.monotonic() + conf.RELAY_LEASE * LEASE_USED
         rows = claim(
             self.using,
             conf.RELAY_BATCH_SIZE,
             conf.RELAY_LEASE,
-            skip_queues=snapshot.paused | self.breakers.open("queue"),
-            skip_brokers=self.breakers.open("broker"),
+            without=self._left_alone(snapshot),
         )
-        if not rows:
-            return 0
         outcomes = [self._outcome(row, snapshot, deadline) for row in rows]
+        if not outcomes:
+            return []
         settled = settle(self.using, outcomes)
         for outcome in settled:
             self._announce(outcome)
-        return sum(outcome.status == Status.PUBLISHED for outcome in settled)
+        return outcomes
 
     def close(self) -> None:
         """Close the connections to the brokers."""
         for publisher in self._publishers.values():
             publisher.close()
         self._publishers.clear()
+
+    def _fresh_snapshot(self) -> Snapshot:
+        """Return the registry; where it changed, the backlog follows the new routes first.
+
+        While something is paused this is repeated: a transaction that began before the change may commit after it.
+        """
+        snapshot = registry.current()
+        is_due = snapshot.paused and time.monotonic() - self._restamped > RESTAMP_EVERY
+        if snapshot is not self._snapshot or is_due:
+            outbox.restamp(self.using, snapshot)
+            self._snapshot, self._restamped = snapshot, time.monotonic()
+        return snapshot
+
+    def _left_alone(self, snapshot: Snapshot) -> LeftAlone:
+        """Return what is paused, or fails just now."""
+        queues = snapshot.table.queues.values()
+        brokers = self.breakers.open("broker")
+        closed = snapshot.paused | self.breakers.open("queue")
+        return LeftAlone(
+            queues=closed | {queue.name for queue in queues if queue.broker in brokers},
+            brokers=frozenset(brokers),
+            tasks=snapshot.paused_tasks,
+            open_queues=tuple(q.name for q in queues if q.name not in closed and q.broker not in brokers),
+        )
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept < 1.0:
@@ -117,11 +149,12 @@ class Relay:
                 row, Status.CANCELLED, f"Expired at {row.expires_at.isoformat()}, before it was published."
             )
         try:
-            destination = snapshot.destination(row.task_name, Target(**row.explicit_target))
+            destination = outbox.resolve(row, snapshot)
         except DispatchError as error:
             return _refusal(row, error)
-        if self._must_wait(destination, snapshot):
-            return Outcome(row, Status.PENDING, row.last_error, destination=destination)
+        if self._must_wait(row, destination, snapshot):
+            wait = 0.0 if destination.queue else 1.0  # a claim passes over queues by name, not over exchanges
+            return Outcome(row, Status.PENDING, row.last_error, wait, destination=destination)
         try:
             self._publisher(destination.broker).publish(_message(row, snapshot), destination, snapshot.table)
         except PublishError as error:
@@ -130,10 +163,11 @@ class Relay:
         self.breakers.reset("queue", destination.queue)
         return Outcome(row, Status.PUBLISHED, counted=True, destination=destination)
 
-    def _must_wait(self, destination: Destination, snapshot: Snapshot) -> bool:
+    def _must_wait(self, row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> bool:
         return (
-            destination.broker in self.breakers.open("broker")
-            or destination.queue in snapshot.paused
+            row.task_name in snapshot.paused_tasks
+            or destination.broker in self.breakers.open("broker")
+            or not snapshot.paused.isdisjoint(destination.queues)
             or destination.queue in self.breakers.open("queue")
         )
 
@@ -147,9 +181,8 @@ class Relay:
         if isinstance(error, BrokerUnavailable):
             self.breakers.trip("broker", destination.broker)
             return Outcome(row, Status.PENDING, text)
-        if isinstance(error, QueueUnavailable):
-            wait = self.breakers.trip("queue", destination.queue) if destination.queue else _wait(row)
-            return Outcome(row, Status.PENDING, text, wait)
+        if isinstance(error, QueueUnavailable) and destination.queue:
+            return Outcome(row, Status.PENDING, text, self.breakers.trip("queue", destination.queue))
         if isinstance(error, DeliveryUnknown):
             self.breakers.trip("broker", destination.broker)
             return Outcome(row, Status.PENDING, text, _wait(row), counted=True)
@@ -182,6 +215,10 @@ class Relay:
             logger.warning("%s waits: %s", outcome.message, outcome.error)
 
 
+def _published(outcomes: list[Outcome]) -> int:
+    return sum(outcome.status == Status.PUBLISHED for outcome in outcomes)
+
+
 def _wait(row: OutboxMessage) -> float:
     return backoff.delay(row.attempts + 1, conf.BACKOFF_BASE, conf.BACKOFF_MAX)
 
@@ -207,5 +244,8 @@ def _message(row: OutboxMessage, snapshot: Snapshot) -> Message:
         eta=dt.datetime.fromisoformat(eta) if eta else None,
         expires=row.expires_at,
         headers=row.headers,
+        stamps=options.get("stamps", {}),
+        link=options.get("link", ()),
+        link_error=options.get("link_error", ()),
         **{name: options.get(name) for name in STORED},
     )

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import F
 
 from dispatch.core.routing import Destination
+from dispatch.core.wording import storable
 from dispatch.models import OutboxMessage
 from dispatch.models.parts import database_now
 
@@ -34,7 +35,7 @@ class Outcome:
 
     def columns(self) -> dict[str, Any]:
         """Return what is written into the row, without the lease."""
-        columns: dict[str, Any] = {"status": self.status, "last_error": self.error}
+        columns: dict[str, Any] = {"status": self.status, "last_error": storable(self.error)}
         if self.counted:
             columns["attempts"] = F("attempts") + 1
         if self.wait:

@@ -35,7 +35,8 @@ class CodeTrigger:
         return Call(self.task, kwargs=self.arguments(instance), **self.options)
 
 
-declared: dict[str, CodeTrigger] = {}
+#: By what makes a trigger the same one when its module is loaded again; one function may carry several.
+declared: dict[tuple[Any, ...], CodeTrigger] = {}
 
 
 def trigger(
@@ -65,7 +66,7 @@ def trigger(
     def register(function: Decorated) -> Decorated:
         name = f"{function.__module__}.{function.__qualname__}"
         label = model._meta.label_lower
-        declared[name] = CodeTrigger(name, label, events, task, function, when, options)
+        declared[name, label, task, events] = CodeTrigger(name, label, events, task, function, when, options)
         return function
 
     return register

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import router
 from django.db.models import Model
 from django.db.models.fields.files import FieldFile
 
-from dispatch import outbox
+from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
 from dispatch.models import OutboxMessage
@@ -43,7 +44,7 @@ def fire(triggers: Iterable[AnyTrigger], event: str, instance: Model, using: str
 
 def database(using: str) -> str:
     """Return where the outbox row goes: to the database of the save, if the outbox lives there."""
-    if router.allow_migrate_model(using, OutboxMessage):
+    if router.allow_migrate_model(using, OutboxMessage) and registry.has_tables(using):
         return using
     return router.db_for_write(OutboxMessage)
 
@@ -60,19 +61,33 @@ def _call(trigger: AnyTrigger, event: str, instance: Model) -> Call | None:
         return trigger.call(instance) if fires else None
 
     def read(name: str) -> object:
-        value = getattr(instance, name)
-        return value.name if isinstance(value, FieldFile) else value
+        return _value(instance, name)
 
     if not trigger.fires(event, read):
         return None
     target = trigger.target
     return Call(
         trigger.task,
-        kwargs=trigger.kwargs(event, read),
+        kwargs=_fitted(trigger.task, trigger.kwargs(event, read)),
         queue=target.queue,
         priority=target.priority,
         countdown=trigger.countdown,
     )
+
+
+def _fitted(task_name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    task = registry.current().tasks.get(task_name)
+    return task.fitted(kwargs) if task else kwargs
+
+
+def _value(instance: Model, name: str) -> Any:
+    """Return a field's value in the field's own type, whatever was assigned; of a file its name."""
+    value = getattr(instance, name)
+    if isinstance(value, FieldFile):
+        return value.name
+    if hasattr(value, "resolve_expression"):  # F("count") + 1: the database alone knows
+        return value
+    return instance._meta.get_field(name).to_python(value)  # type: ignore[union-attr]  # only columns are mapped
 
 
 def _origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:

@@ -19,7 +19,7 @@ class Index:
     """The triggers of one snapshot, by class; classes are looked up once."""
 
     snapshot: Snapshot
-    size: int
+    declared: tuple[CodeTrigger, ...]
     by_label: dict[str, list[AnyTrigger]]
     by_class: dict[type[Model], tuple[AnyTrigger, ...]] = field(default_factory=dict)
 
@@ -40,8 +40,9 @@ def index() -> Index:
     global _index
     snapshot = current()
     found = _index
-    if found is None or found.snapshot is not snapshot or found.size != len(declared):
-        found = _index = Index(snapshot, len(declared), _group([*snapshot.triggers, *declared.values()]))
+    in_code = tuple(declared.values())
+    if found is None or found.snapshot is not snapshot or found.declared != in_code:
+        found = _index = Index(snapshot, in_code, _group([*snapshot.triggers, *in_code]))
     return found
 
 
@@ -74,6 +75,4 @@ def _models(model: type[Model]) -> list[type[Model]]:
 
 
 def _labels(model: type[Model]) -> list[str]:
-    if model.__module__ == "__fake__":  # a historical model of a migration
-        return []
     return [cls._meta.label_lower for cls in _models(model)]

@@ -40,7 +40,7 @@ def connect() -> None:
 
 
 def _on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
-    if raw or suppressed():
+    if raw or suppressed() or _is_foreign(sender):
         return
     triggers = index().of(sender)
     if triggers:
@@ -52,11 +52,23 @@ def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) ->
         fire(deleting(sender, index().of(sender)), rules.DELETED, instance, using)
 
 
+def _is_foreign(model: type[Model]) -> bool:
+    """Tell whether a model never has triggers: this app's own, and those of migrations, which are in no app.
+
+    Asked before anything else: while a migration runs, the registry's tables may not be what this code expects.
+    """
+    meta = model._meta
+    return (
+        meta.app_label == "dispatch"
+        or apps.all_models.get(meta.app_label, {}).get(meta.model_name or "") is not model
+    )
+
+
 def _one_commit(original: Callable[..., None]) -> Callable[..., None]:
     @wraps(original)  # keeps alters_data too
     def save_base(self: Model, raw: bool = False, *args: Any, **kwargs: Any) -> None:
         model = type(self)
-        if raw or suppressed() or not index().of(model):
+        if raw or suppressed() or _is_foreign(model) or not index().of(model):
             return original(self, raw, *args, **kwargs)
         using = kwargs.get("using") or (args[2] if len(args) > 2 else None)
         using = using or router.db_for_write(model, instance=self)
@@ -89,9 +101,11 @@ def _is_failed(connection: Any) -> bool:
 
 def _with_fresh_receivers(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
-    def collect(self: Collector, *args: Any, **kwargs: Any) -> Any:
-        _connect_deletes()
-        return original(self, *args, **kwargs)
+    def collect(self: Collector, objs: Any, *args: Any, **kwargs: Any) -> Any:
+        model = getattr(objs, "model", None) or next((type(instance) for instance in objs), None)
+        if model is not None and not _is_foreign(model):  # a queryset is not evaluated here
+            _connect_deletes()
+        return original(self, objs, *args, **kwargs)
 
     return collect
 

@@ -13,6 +13,8 @@ from project.stack import Stack
 from tests.support.proxy import Proxy
 from tests.support.stacks import eventually, fresh_database, in_django, system
 
+pytestmark = pytest.mark.slow
+
 NOTE = """
     note = Note.objects.create(kind="text", title="T", body="Cats sleep. Dogs bark. Cats win.")
     answer([note.pk, OutboxMessage.objects.get().pk])

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.relay import Relay
 from project.notes.models import Note
+from project.stack.broker import embedded_broker
+from tests.integration.conftest import Broker
+from tests.support import servers
 from tests.support.brokers import delete_queue, task_ids
 from tests.support.proxy import Proxy
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_trigger
@@ -57,7 +62,7 @@ def relay() -> Iterator[Relay]:
 
 def retry(relay: Relay) -> int:
     """Let the breakers' waits pass."""
-    relay.breakers._closed_at.clear()
+    relay.breakers._open_until.clear()
     return relay.step()
 
 
@@ -141,7 +146,68 @@ def test_no_password_reaches_a_row_or_a_log(
         send_task("any")
         relay.step()
         relay.close()
-        relay.breakers._closed_at.clear()
+        relay.breakers._open_until.clear()
     errors = " ".join(OutboxMessage.objects.values_list("last_error", flat=True))
     assert "cannot be reached" in errors
     assert "s3cret" not in errors + caplog.text
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, broker_settings: Callable[..., None]) -> Iterator[redis.Redis]:
+    """A Redis of this test's own, which is the default broker, and whose settings may be changed."""
+    with embedded_broker(tmp_path) as broker:
+        if not broker.url.startswith("redis://"):
+            servers.missing("no redis-server was found")
+        broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
+        with redis.Redis.from_url(broker.url) as client:
+            yield client
+
+
+def fill_up(client: redis.Redis) -> Callable[[], object]:
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1mb")
+    return lambda: client.config_set("maxmemory", "0")
+
+
+def become_a_replica(client: redis.Redis) -> Callable[[], object]:
+    client.replicaof("127.0.0.1", "1")
+    return lambda: client.replicaof("NO", "ONE")
+
+
+def miss_its_replica(client: redis.Redis) -> Callable[[], object]:
+    client.config_set("min-replicas-to-write", "1")
+    return lambda: client.config_set("min-replicas-to-write", "0")
+
+
+@pytest.mark.parametrize("refuse_all", [fill_up, become_a_replica, miss_its_replica])
+def test_a_redis_that_takes_nothing_from_anyone_makes_no_dead_messages(
+    own_redis: redis.Redis, relay: Relay, refuse_all: Callable[[redis.Redis], Callable[[], object]]
+) -> None:
+    make_registry()
+    messages = send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(3))
+    repair = refuse_all(own_redis)
+    for _ in range(5):
+        assert retry(relay) == 0
+    rows = OutboxMessage.objects.all()
+    assert {(row.status, row.attempts) for row in rows} == {("pending", 0)}
+    assert "Broker 'default'" in " ".join(row.last_error for row in rows)
+    repair()
+    assert retry(relay) == 3
+    assert own_redis.llen("llm") == len(messages)
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "nope"}, {"compression": "brotli"}, {"serializer": "nope"}], ids=str
+)
+def test_a_codec_that_is_not_installed_is_that_rows_own_failure(
+    broker: Broker, relay: Relay, options: dict[str, str]
+) -> None:
+    first = send_task(TASK, kwargs=ARGUMENTS)
+    later = send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(3))
+    OutboxMessage.objects.filter(pk=first.pk).update(options=options)
+    assert relay.step() == 3
+    assert task_ids(broker.url, broker.queue) == [str(message.pk) for message in later]
+    first.refresh_from_db()
+    assert (first.status, first.attempts) == ("pending", 1)
+    assert first.last_error
+    assert relay.breakers.open("broker") == set(), "the broker is not to blame"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from dispatch import registry
 from dispatch.exceptions import UnknownTask
 from dispatch.models import Binding, Exchange, Queue, Route, TaskDefinition
+from tests.support.databases import elsewhere
 from tests.support.registry import make_queue, make_registry, make_task, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
-T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -26,21 +25,6 @@ def ttl(settings: Any) -> Callable[[float], None]:
 
     set_ttl(0)
     return set_ttl
-
-
-def elsewhere(work: Callable[[], T]) -> T:
-    """Run on a connection of its own, as another process would."""
-    results: list[T] = []
-
-    def run() -> None:
-        results.append(work())
-        connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    [result] = results
-    return result
 
 
 def known_tasks() -> set[str]:
@@ -150,7 +134,7 @@ def test_routes_are_resolved_when_the_snapshot_is_built(monkeypatch: pytest.Monk
     def refuse(name: str) -> None:
         raise AssertionError("a pattern was tried at a send")
 
-    monkeypatch.setattr(snapshot.table, "route_for", refuse)
+    monkeypatch.setattr(snapshot.table, "candidates", refuse)
     assert snapshot.destination(task.name).queue == "llm"
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections.abc import Callable, Iterator
 
 import kombu
 import pytest
+from asgiref.sync import async_to_sync
+from celery import Celery
 from django.db import OperationalError
 from django.utils import timezone
 
-from dispatch.api import Call, send_many, send_task
+from dispatch.api import Call, UnknownTask, asend_task, send_many, send_task
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.parts import database_now
 from dispatch.outbox import requeue
@@ -130,6 +133,42 @@ def test_a_sensitive_argument_is_masked_for_flower_and_logs(broker: Broker, rela
         assert "secret" not in received.headers["argsrepr"] + received.headers["kwargsrepr"]
 
 
+def test_links_and_stamps_are_written_as_celery_writes_them(broker: Broker, relay: Relay) -> None:
+    make_task("worker.tasks.after")
+    send_task(
+        TASK,
+        kwargs=ARGUMENTS,
+        link="worker.tasks.after",
+        link_error=[{"task": "worker.tasks.after", "kwargs": {"failed": True}}],
+        stamps={"tenant": "a"},
+    )
+    relay.drain()
+    [received] = read_all(broker.url, broker.queue)
+    celery = Celery(set_as_current=False)
+    expected = celery.amqp.as_task_v2(
+        "id",
+        TASK,
+        callbacks=[celery.signature("worker.tasks.after")],
+        errbacks=[celery.signature("worker.tasks.after", kwargs={"failed": True})],
+        stamped_headers=["tenant"],
+        tenant="a",
+    )
+    assert body(received)[2] == json.loads(json.dumps(expected.body[2]))
+    for header in ("stamped_headers", "stamps"):
+        assert received.headers[header] == expected.headers[header]
+
+
+def test_a_linked_task_must_be_in_the_registry(broker: Broker) -> None:
+    with pytest.raises(UnknownTask, match=r"worker\.tasks\.aftr"):
+        send_task(TASK, kwargs=ARGUMENTS, link="worker.tasks.aftr")
+
+
+def test_asend_task_enqueues_from_async_code(broker: Broker, relay: Relay) -> None:
+    message = async_to_sync(asend_task)(TASK, kwargs=ARGUMENTS)
+    relay.drain()
+    assert task_ids(broker.url, broker.queue) == [str(message.id)]
+
+
 def test_a_task_that_left_the_registry_is_tried_again_and_then_dead(
     broker: Broker, relay: Relay, settings: object, broker_settings: Callable[..., None]
 ) -> None:
@@ -217,14 +256,14 @@ def test_a_relay_waits_for_a_database_that_is_away(
 ) -> None:
     calls = []
 
-    def step() -> int:
+    def batch() -> list[Outcome]:
         calls.append(time.monotonic())
         if len(calls) == 1:
             raise OperationalError("server closed the connection unexpectedly")
         relay.stop.set()
-        return 0
+        return []
 
-    monkeypatch.setattr(relay, "step", step)
+    monkeypatch.setattr(relay, "_batch", batch)
     relay.run()
     assert len(calls) == 2
     assert OutboxMessage.objects.count() == 0

@@ -101,6 +101,45 @@ def test_what_is_not_ready_is_asked_again(worker: Celery) -> None:
     assert Collector().sweep() == 1
 
 
+@pytest.mark.parametrize("value", [{"__type__": "para", "__value__": 1}, [{"__type__": 1, "__value__": []}]])
+def test_a_result_that_looks_like_kombus_own_is_stored_and_stops_no_other(worker: Celery, value: Any) -> None:
+    odd, plain = published(), published()
+    for message, stored in ((odd, value), (plain, 1)):
+        worker.backend.store_result(str(message.pk), stored, "SUCCESS")
+    assert Collector().sweep() == 2
+    kept = json.loads(TaskResult.objects.get(task_id=odd.pk).result)
+    if "sqlite" in worker.backend.as_uri():  # Celery itself reads that one, and cannot
+        assert kept["exc_type"] == "UnreadableResult"
+    else:
+        assert kept == value
+    assert TaskResult.objects.get(task_id=plain.pk).result == "1"
+
+
+@pytest.mark.parametrize("text", ["bad \x00 byte", "half \ud800 pair"], ids=["NUL", "surrogate"])
+def test_results_and_tracebacks_of_any_characters_are_stored(worker: Celery, text: str) -> None:
+    if "ud800" in ascii(text) and "sqlite" in worker.backend.as_uri():
+        pytest.skip("Celery's own database backend cannot store half a pair")
+    success, failure = published(), published()
+    worker.backend.store_result(str(success.pk), {"text": text}, "SUCCESS")
+    worker.backend.store_result(str(failure.pk), ValueError(text), "FAILURE", traceback=f"ValueError: {text}")
+    assert Collector().sweep() == 2
+    kept = TaskResult.objects.get(task_id=failure.pk)
+    assert (kept.status, kept.traceback[:16]) == ("FAILURE", f"ValueError: {text}"[:16])
+    assert json.loads(TaskResult.objects.get(task_id=success.pk).result)["text"][:4] == text[:4]
+
+
+def test_what_no_reader_understands_is_a_failure_of_that_task_alone(worker: Celery) -> None:
+    if not hasattr(worker.backend, "get_key_for_task"):
+        pytest.skip("only backends of keys and values hold texts")
+    broken, plain = published(), published()
+    for message in (broken, plain):
+        worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+    worker.backend.set(worker.backend.get_key_for_task(str(broken.pk)), b"{")
+    assert Collector().sweep() == 2
+    assert TaskResult.objects.get(task_id=broken.pk).status == "FAILURE"
+    assert "cannot be read" in TaskResult.objects.get(task_id=broken.pk).result
+
+
 def test_a_receiver_that_fails_undoes_the_result_and_is_called_again(worker: Celery) -> None:
     message = published()
     worker.backend.store_result(str(message.pk), 1, "SUCCESS")

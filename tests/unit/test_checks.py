@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.core.checks import ERROR, WARNING, run_checks
+from django.db import connections
 from django.test import override_settings
 
 from dispatch import checks
@@ -82,6 +83,21 @@ def test_e003_knows_an_app_that_is_installed_by_its_config():
     assert check_installed() == []
 
 
+@override_settings(DISPATCH={"BROKERS": BROKERS}, USE_TZ=False)
+def test_e004_tells_that_local_times_would_be_compared_with_the_databases_clock():
+    [found] = messages()["dispatch.E004"]
+    assert found.level == ERROR
+    assert "USE_TZ is False" in found.msg
+    assert "USE_TZ = True" in found.hint
+
+
+def test_e004_tells_of_a_database_with_a_time_zone_of_its_own(settings, monkeypatch):
+    settings.DISPATCH = {"BROKERS": BROKERS}
+    monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", "Europe/Berlin")
+    [found] = messages()["dispatch.E004"]
+    assert "DATABASES['default'] sets TIME_ZONE" in found.msg
+
+
 def test_w001_tells_of_a_task_that_has_nowhere_to_go(fresh):
     make_task()
     [found] = on_database()["dispatch.W001"]
@@ -143,6 +159,22 @@ def test_w004_tells_of_a_route_that_was_written_past_its_form(fresh):
     [found] = on_database()["dispatch.W004"]
     assert "'worker.(' cannot work" in found.msg
     assert "is not a regular expression" in found.msg
+
+
+def test_w004_tells_of_a_router_callable_that_cannot_be_imported(fresh, settings):
+    settings.DISPATCH = {**settings.DISPATCH, "ROUTERS": ["nowhere.route"]}
+    make_queue("default", is_default=True)
+    Route.objects.create(pattern="nowhere.route", kind="callable")
+    [found] = on_database()["dispatch.W004"]
+    assert "cannot be imported" in found.msg
+
+
+def test_w005_tells_of_a_definition_that_was_written_past_its_form(fresh):
+    make_queue("default", is_default=True)
+    make_task("malformed", parameters=[])
+    [found] = on_database()["dispatch.W005"]
+    assert "'malformed' cannot be sent" in found.msg
+    assert found.hint
 
 
 def test_w004_says_nothing_of_a_route_that_is_switched_off(fresh):

@@ -34,6 +34,8 @@ BASE: dict[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     # One slow task must not hold back others that its worker has merely reserved.
     "worker_prefetch_multiplier": 1,
+    # `queues apply` renews the pool, whose processes learn of a new queue only when they are forked.
+    "worker_pool_restarts": True,
     "task_soft_time_limit": SOFT_TIME_LIMIT,
     "task_time_limit": TIME_LIMIT,
     "broker_connection_timeout": CONNECT_TIMEOUT,

@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch.exceptions import DispatchError
-from dispatch.management.subcommands import manifest, relay, results, routes
+from dispatch.management.subcommands import config, manifest, queues, relay, results, routes, worker_command
 
-SUBCOMMANDS = (relay, results, manifest, routes)
+SUBCOMMANDS = (relay, results, manifest, routes, config, queues, worker_command)
 
 
 class Command(BaseCommand):
@@ -45,5 +45,5 @@ class _Subparser(CommandParser):
         common.add_argument(
             "-v", "--verbosity", default=SUPPRESS, type=int, choices=(0, 1, 2, 3), help=SUPPRESS
         )
-        for flag in ("--traceback", "--no-color", "--force-color"):
+        for flag in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
             common.add_argument(flag, action="store_true", default=SUPPRESS, help=SUPPRESS)

@@ -1,23 +1,70 @@
-"""``dispatch routes``: the routing, for the worker."""
+"""``dispatch routes``: where tasks go and why, and the routing file of the worker."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dispatch import contract
+from dispatch import contract, queues, registry
+from dispatch.client.topology import number_on
+from dispatch.conf import conf
 from dispatch.core.manifest import sealed
+from dispatch.core.routing import Destination, Target
+from dispatch.exceptions import NoDestination
 from dispatch.management.subcommands import Options, Subparsers
+from dispatch.management.subcommands.tables import add_format, table, write_json, write_rows
+from dispatch.registry.explain import KEYS, Explanation, explain
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
-    parser = subparsers.add_parser("routes", help="write the routing for the worker")
+    parser = subparsers.add_parser(
+        "routes", help="show where tasks go, and why; write the routing for the worker"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list every registered task with its destination")
+    add_format(listing)
+    listing.set_defaults(run=run_list)
+    _add_explain(actions.add_parser("explain", help="say where a task of this name goes, step by step"))
     export = actions.add_parser("export", help="write routing.json, which the worker reads")
     export.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
     export.set_defaults(run=run_export)
+
+
+def _add_explain(parser: CommandParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a task's name, registered or not")
+    parser.add_argument("--queue", help="as the caller would give it")
+    parser.add_argument("--exchange", help="as the caller would give it")
+    parser.add_argument("--routing-key", help="as the caller would give it")
+    parser.add_argument(
+        "--priority", type=int, choices=range(10), metavar="0-9", help="as the caller would give it"
+    )
+    add_format(parser)
+    parser.set_defaults(run=run_explain)
+
+
+def run_list(command: BaseCommand, options: Options) -> None:
+    """Print a row per registered task."""
+    snapshot = registry.current()
+    rows = [_row(snapshot, name) for name in sorted(snapshot.tasks)]
+    if not rows and options["format"] == "text":
+        command.stdout.write("No task is registered: manage.py dispatch manifest sync FILE.")
+    if options["format"] == "text":
+        rows = [{key: "-" if value is None else value for key, value in row.items()} for row in rows]
+    write_rows(command, options, rows)
+
+
+def run_explain(command: BaseCommand, options: Options) -> None:
+    """Print the destination, which rule decided which key, and every step."""
+    call = Target(options["queue"], options["exchange"], options["routing_key"], options["priority"])
+    explanation = explain(registry.current(), options["name"], call)
+    if options["format"] == "json":
+        write_json(command, _document(explanation))
+    else:
+        command.stdout.write(_text(explanation))
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
@@ -31,3 +78,85 @@ def run_export(command: BaseCommand, options: Options) -> None:
     except OSError as error:
         raise CommandError(f"{options['file']} cannot be written: {error}") from None
     command.stdout.write(f"The routing was written to {options['file']}.")
+
+
+def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:
+    try:
+        found = snapshot.destination(name)
+    except NoDestination as error:
+        return {"task": name, "broker": "", "destination": "", "priority": "", "problem": str(error)}
+    problem = "depends on the arguments" if snapshot.reads_arguments(name) else ""
+    return {
+        "task": name,
+        "broker": found.broker,
+        "destination": _place(found),
+        "priority": found.priority,
+        "problem": problem,
+    }
+
+
+def _place(destination: Destination) -> str:
+    if not destination.exchange:
+        return destination.queue
+    return f"{destination.exchange} ({destination.exchange_type}) {destination.routing_key}".rstrip()
+
+
+def _document(explanation: Explanation) -> dict[str, Any]:
+    found = explanation.destination
+    return {
+        "task": explanation.task,
+        "broker": found.broker if found else None,
+        "queue": found.queue if found else None,
+        "queues": list(found.queues) if found else [],
+        "exchange": found.exchange if found else None,
+        "exchange_type": found.exchange_type if found else None,
+        "routing_key": found.routing_key if found else None,
+        "priority": found.priority if found else None,
+        "broker_priority": _broker_priority(found) if found else None,
+        "decided_by": explanation.decided_by,
+        "steps": [asdict(step) for step in explanation.steps],
+        "worker_command": _worker_commands(found) if found else [],
+        "problem": explanation.problem,
+    }
+
+
+def _text(explanation: Explanation) -> str:
+    parts = [explanation.problem] if explanation.problem else []
+    found = explanation.destination
+    if found:
+        parts.append(f"{explanation.task} → {_place(found)} on broker {found.broker!r}, {_priority(found)}.")
+    decided = [
+        {"key": key, "decided by": explanation.decided_by[key]}
+        for key in KEYS
+        if key in explanation.decided_by
+    ]
+    steps = [
+        {
+            "step": number,
+            "rule": step.rule,
+            "asks for": ", ".join(f"{key}={value}" for key, value in step.asks.items()) or "-",
+            "outcome": step.outcome,
+        }
+        for number, step in enumerate(explanation.steps, 1)
+    ]
+    parts += [table(rows) for rows in (decided, steps) if rows]
+    if found:
+        parts += ["Consumed by:\n" + "\n".join(_worker_commands(found))] if found.queues else []
+    return "\n\n".join(parts)
+
+
+def _priority(destination: Destination) -> str:
+    if destination.priority is None:
+        return "without a priority"
+    return f"priority {destination.priority} (as the broker sees it: {_broker_priority(destination)})"
+
+
+def _broker_priority(destination: Destination) -> int | None:
+    broker = conf.brokers.get(destination.broker)
+    return number_on(broker, destination.priority) if broker else None
+
+
+def _worker_commands(destination: Destination) -> list[str]:
+    return (
+        [launch.command for launch in queues.launches(list(destination.queues))] if destination.queues else []
+    )

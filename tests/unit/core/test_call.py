@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.core.call import STORED, Call, due, expiry
+from dispatch.core.call import OWN_HEADERS, STORED, Call, due, expiry
 from dispatch.core.routing import Target
 from dispatch.exceptions import InvalidOption, SendError
 
@@ -96,6 +96,45 @@ def test_names_must_be_texts(option, value):
         Call("t", **{option: value})
 
 
+@pytest.mark.parametrize("option", ["name", *TEXTS])
+@pytest.mark.parametrize("value", ["a\x00b", "a\ud800"], ids=ascii)
+def test_names_hold_only_what_a_database_stores(option, value):
+    with pytest.raises(InvalidOption, match=f"{option} holds a character that no database stores"):
+        Call(**{"name": "t", option: value})
+
+
+@pytest.mark.parametrize("option", ["stamps", "link", "link_error"])
+@pytest.mark.parametrize("value", ["a\x00b", "a\ud800"], ids=ascii)
+def test_what_is_stored_beside_the_arguments_holds_only_what_a_database_stores(option, value):
+    given = {"tenant": value} if option == "stamps" else {"task": "next", "kwargs": {"a": value}}
+    with pytest.raises(SendError, match="which no JSON reader accepts"):
+        Call("t", **{option: given}).options()
+
+
+@pytest.mark.parametrize("header", sorted(OWN_HEADERS))
+def test_celerys_own_headers_are_refused(header):
+    with pytest.raises(InvalidOption, match=f"header '{header}' is Celery's own"):
+        Call("t", headers={"trace": "1", header: "x"})
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"kwargs": [("token", "S3CRET")]},
+        {"kwargs": "S3CRET"},
+        {"args": "S3CRET"},
+        {"headers": ["S3CRET"]},
+        {"link": {"kwargs": {"token": "S3CRET"}}},
+        {"link": [["S3CRET"]]},
+    ],
+    ids=str,
+)
+def test_no_value_is_quoted_where_the_shape_is_wrong(shape):
+    with pytest.raises(InvalidOption) as refused:
+        Call("t", **shape).options()
+    assert "S3CRET" not in str(refused.value)
+
+
 def test_the_tasks_name_must_be_a_text():
     with pytest.raises(InvalidOption, match="name must be a text"):
         Call(len)
@@ -123,6 +162,7 @@ def test_options_left_out_are_not_stored_and_false_is_not_left_out():
 
 def test_every_stored_option_is_one_that_a_call_takes():
     values = {"ignore_result": True, "time_limit": 1, "soft_time_limit": 1, "delivery_mode": 1}
+    values |= {"compression": "gzip"}
     options = {name: values.get(name, "text") for name in STORED}
     assert Call("t", **options).options() == options
 

@@ -68,7 +68,6 @@ def test_tasks_of_one_event_loop_do_not_suppress_each_other():
     assert asyncio.run(main()) == [True, False]
 
 
-@pytest.mark.xfail(reason="reported: the coroutine runs after the decorator's block has ended")
 def test_a_decorated_coroutine_function_is_suppressed_while_it_runs():
     @suppress_triggers()
     async def seen():

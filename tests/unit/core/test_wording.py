@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.core.wording import redact, suggest
+from dispatch.core.wording import redact, storable, suggest
 
 SECRET = "s3cr3t"
 visible = st.characters(min_codepoint=33, max_codepoint=0x2FF, blacklist_categories=["Zs", "Zl", "Zp", "Cc"])
@@ -54,6 +54,37 @@ def test_the_rest_of_the_url_can_still_be_read(text, expected):
 )
 def test_a_text_without_a_password_stays_as_it_is(text):
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis://host:6379/0?password=s3cr3t", "redis://host:6379/0?password=***"),
+        ("amqps://h/?ssl_keyfile_password=s3cr3t&x=1", "amqps://h/?ssl_keyfile_password=***&x=1"),
+        ("https://h/?a=1&access_token=s3cr3t done", "https://h/?a=1&access_token=*** done"),
+        ("sqs://h/?aws_secret_key=s3/cr@3t", "sqs://h/?aws_secret_key=***"),
+        ("redis://:pw@h/0?PASSWORD=s3cr3t", "redis://:***@h/0?PASSWORD=***"),
+    ],
+)
+def test_no_credential_of_a_query_survives_and_the_rest_can_be_read(text, expected):
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("text", ["sqs://AKIA:se/cr@", "sqs://AKIA:se/cr@eu-west-1/queue"])
+def test_a_secret_key_with_a_slash_does_not_survive(text):
+    assert "se/cr" not in redact(text)
+
+
+@given(st.text(), st.integers(0, 20))
+def test_a_storable_text_holds_nothing_that_a_database_refuses_and_fits_its_column(text, length):
+    kept = storable(f"{text}\x00{text}\ud800", length)
+    assert len(kept) <= length
+    assert "\x00" not in kept
+    assert kept.encode().decode() == kept  # UTF-8 has no half pairs
+
+
+def test_a_text_that_every_database_stores_stays_as_it_is():
+    assert storable("Grüße 🎉\n") == "Grüße 🎉\n"
 
 
 def test_close_names_are_offered():

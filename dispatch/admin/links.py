@@ -1,0 +1,41 @@
+"""Links from one admin page to another, for those who may follow them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+
+def change_url(row: Model, site: str = "admin") -> str:
+    """Return the address of a row's page in the admin."""
+    return url(type(row), row.pk, site)
+
+
+def url(model: type[Model], pk: Any, site: str = "admin") -> str:
+    """Return the address of the page of the row with this primary key, "" where the admin has none."""
+    try:
+        return reverse(
+            f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk], current_app=site
+        )
+    except NoReverseMatch:
+        return ""
+
+
+def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
+    """Tell whether this admin has pages for a model, and this user may see them."""
+    if model is None or not site.is_registered(model):
+        return False
+    return site.get_model_admin(model).has_view_permission(request)
+
+
+def find(label: str) -> type[Model] | None:
+    """Return the model of a label such as ``notes.note``, None where it is no longer installed."""
+    try:
+        return apps.get_model(label)
+    except (LookupError, ValueError):
+        return None

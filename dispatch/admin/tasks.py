@@ -1,0 +1,219 @@
+"""Task definitions, and the manifests they were imported from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from dispatch.admin import destinations, links, parts, schema
+from dispatch.admin.pausing import PausingAdmin
+from dispatch.conf import conf
+from dispatch.core.wording import suggest
+from dispatch.models import Manifest, TaskDefinition
+
+FROM_MANIFEST = ("name", "description")
+
+
+class IgnoreResult(forms.NullBooleanSelect):
+    """Yes, no, or what the worker's own code says."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        [_unknown, *rest] = self.choices
+        self.choices = [("unknown", _("As the worker's code says")), *rest]
+
+
+class TaskForm(parts.Form):
+    """Serializers are chosen among the allowed ones; sensitive names must be names that the task has."""
+
+    sensitive_parameters = parts.NamesField(
+        label=_("Sensitive parameters"),
+        required=False,
+        help_text=_("One name a line. Their values are sent, but masked in the admin, logs and results."),
+    )
+    serializer = forms.ChoiceField(label=_("Serializer"), required=False)
+
+    class Meta:
+        widgets = {
+            "name": parts.WIDE,
+            "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
+            "ignore_result": IgnoreResult,
+        }
+        help_texts = {"compression": _("For example gzip. Empty: none.")}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "serializer" in self.fields:
+            names = list(dict.fromkeys([*conf.SERIALIZERS, self.instance.serializer or "json"]))
+            field: Any = self.fields["serializer"]
+            field.choices = [
+                ("", _("json, unless the call names one")),
+                *((n, n) for n in names),
+            ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        parameters = cleaned.get("parameters", self.instance.parameters)
+        if isinstance(parameters, dict) and parameters.get("additionalProperties") is False:
+            self._check_sensitive(cleaned.get("sensitive_parameters") or (), parameters.get("properties", {}))
+        return cleaned
+
+    def _check_sensitive(self, names: Any, known: Any) -> None:
+        for name in names:
+            if name not in known:
+                text = _(
+                    "The task has no parameter %(name)s%(close)s: nothing would be masked. Correct or remove it."
+                )
+                close = suggest(name, known)
+                self.add_error(
+                    "sensitive_parameters", ValidationError(text, params={"name": repr(name), "close": close})
+                )
+
+
+@admin.register(TaskDefinition)
+class TaskDefinitionAdmin(PausingAdmin):
+    """The tasks that may be sent. What the worker's manifest says of them is not edited here."""
+
+    intro = _(
+        "Only tasks listed here can be sent, and their arguments are checked against the parameters of the task. "
+        "They come from the worker's manifest: manage.py dispatch manifest sync FILE."
+    )
+    empty_help = _(
+        "No task yet. Write the worker's manifest (celery -A worker manifest) and import it with manage.py dispatch "
+        "manifest sync FILE; or add a task by hand, under the exact name the worker gave it."
+    )
+    form = TaskForm
+    list_display = ("task", "enabled", "state", "goes_to", "takes")
+    list_display_links = ("task",)
+    list_editable = ("enabled",)
+    list_filter = ("enabled", "paused", "source", "manifest__worker")
+    search_fields = ("name", "description")
+    ordering = ("name",)
+    autocomplete_fields = ("queue", "exchange")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: TaskDefinition | None = None) -> tuple[str, ...]:
+        computed = ("takes_table", "destination", "source", "manifest_link")
+        return (*computed, *FROM_MANIFEST, "parameters") if _is_imported(obj) else computed
+
+    def get_fieldsets(self, request: HttpRequest, obj: TaskDefinition | None = None) -> Any:
+        return [
+            (
+                None,
+                {"fields": ("name", "description", "enabled", "paused", *(("destination",) if obj else ()))},
+            ),
+            (_("Parameters"), _parameters_fieldset(obj)),
+            (_("Where it goes"), _DESTINATION_FIELDSET),
+            (_("When and how long"), _TIMES_FIELDSET),
+            (_("How it is sent"), _WIRE_FIELDSET),
+            *([(_("Where it comes from"), {"fields": ("source", "manifest_link")})] if obj else []),
+        ]
+
+    @admin.display(description=_("task"), ordering="name")
+    def task(self, row: TaskDefinition) -> SafeString:
+        return parts.dotted(row.name)
+
+    @admin.display(description=_("goes to"))
+    def goes_to(self, row: TaskDefinition) -> SafeString:
+        name, reason = destinations.short(row.name)
+        target = format_html("→ {}", name) if name else parts.badge("warning", _("nowhere"))
+        return format_html('{}<br><span class="dispatch-quiet">{}</span>', target, reason)
+
+    @admin.display(description=_("resolved destination"))
+    def destination(self, row: TaskDefinition) -> SafeString | str:
+        name, _reason = destinations.short(row.name)
+        text = destinations.explain(row.name)
+        return text if name else format_html("{} {}", parts.badge("warning", _("nowhere")), text)
+
+    @admin.display(description=_("parameters"))
+    def takes(self, row: TaskDefinition) -> str:
+        found = schema.parameters(row.parameters, [])
+        return ", ".join(p.name if p.required else f"[{p.name}]" for p in found) or parts.EMPTY
+
+    @admin.display(description=_("what it takes"))
+    def takes_table(self, row: TaskDefinition) -> SafeString:
+        return schema.table(row.parameters, row.sensitive_parameters)
+
+    @admin.display(description=_("manifest"))
+    def manifest_link(self, row: TaskDefinition) -> SafeString | str:
+        if row.manifest is None:
+            return parts.EMPTY
+        return format_html('<a href="{}">{}</a>', links.change_url(row.manifest), row.manifest)
+
+
+def _is_imported(task: TaskDefinition | None) -> bool:
+    return task is not None and task.source == TaskDefinition.Source.MANIFEST
+
+
+def _parameters_fieldset(task: TaskDefinition | None) -> dict[str, Any]:
+    if task is None:
+        return {
+            "fields": ("parameters", "sensitive_parameters"),
+            "description": _(
+                "A JSON Schema lets a misspelt argument be refused at once. Empty, everything is accepted."
+            ),
+        }
+    if _is_imported(task):
+        return {
+            "fields": ("takes_table", "sensitive_parameters"),
+            "description": _(
+                "As the worker's manifest says; to change them, change the worker and import its manifest anew."
+            ),
+        }
+    return {"fields": ("takes_table", "parameters", "sensitive_parameters")}
+
+
+_DESTINATION_FIELDSET = {
+    "fields": ("queue", "exchange", "routing_key", "priority"),
+    "description": _(
+        "Empty, the routes decide. What is set here comes before every route, and after what a call says."
+    ),
+}
+_TIMES_FIELDSET = {
+    "fields": ("countdown", "expires", "soft_time_limit", "time_limit"),
+    "classes": ("collapse",),
+    "description": _("All in seconds, for calls that say nothing else."),
+}
+_WIRE_FIELDSET = {"fields": ("serializer", "compression", "ignore_result"), "classes": ("collapse",)}
+
+
+@admin.register(Manifest)
+class ManifestAdmin(parts.ReadOnlyAdmin):
+    """Which manifests were imported, and what they brought."""
+
+    intro = _(
+        "What the workers said of themselves, as it was imported by manage.py dispatch manifest sync FILE."
+    )
+    empty_help = _(
+        "No manifest yet. Write one with celery -A worker manifest, and import it with manage.py dispatch "
+        "manifest sync FILE."
+    )
+    list_display = ("worker", "version", "task_count", "consumed", "imported_at")
+    list_filter = ("worker",)
+    search_fields = ("worker", "version", "checksum")
+    fields = ("worker", "version", "consumed", "task_list", "checksum", "imported_at")
+    readonly_fields = ("consumed", "task_list")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(task_count=Count("tasks"))
+        return rows
+
+    @admin.display(description=_("tasks now"), ordering="task_count")
+    def task_count(self, manifest: Any) -> str:
+        return parts.number(manifest.task_count)
+
+    @admin.display(description=_("consumed queues"))
+    def consumed(self, manifest: Manifest) -> str:
+        return parts.listed(map(str, manifest.queues))
+
+    @admin.display(description=_("tasks whose last import it was"))
+    def task_list(self, manifest: Manifest) -> SafeString | str:
+        rows = ((links.change_url(task), task.name) for task in manifest.tasks.all())
+        return format_html_join(SafeString("<br>"), '<a href="{}">{}</a>', rows) or parts.EMPTY

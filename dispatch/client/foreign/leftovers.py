@@ -1,0 +1,66 @@
+"""What a Celery app asks for and the registry cannot hold, a sentence each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+#: Settings that decide how messages look or travel, their defaults, and where that belongs here.
+ELSEWHERE: dict[str, tuple[Any, str]] = {
+    "task_serializer": ("json", "set it on the task definitions that need it"),
+    "task_compression": (None, "set it on the task definitions that need it"),
+    "task_default_delivery_mode": (2, "messages are persistent, unless a call says otherwise"),
+    "task_protocol": (2, "messages are of protocol 2"),
+    "broker_transport_options": ({}, 'copy it into DISPATCH["BROKERS"][…]["CONF"]'),
+    "task_inherit_parent_priority": (False, "it concerns what a worker sends: it stays in the worker"),
+    "worker_direct": (False, "queues of single workers are not in the registry"),
+}
+
+
+class Leftovers:
+    """Sentences, each once, in the order in which they were found.
+
+    ``notes`` are about what is brought, and does not do the same here as there.
+    """
+
+    def __init__(self) -> None:
+        self._sentences: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is left out."""
+        return tuple(self._sentences)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is brought, and differs."""
+        return tuple(self._notes)
+
+    def add(self, sentence: str) -> None:
+        """Tell something that is left out."""
+        self._sentences[sentence] = None
+
+    def note(self, sentence: str) -> None:
+        """Tell a difference in what is brought."""
+        self._notes[sentence] = None
+
+    def look_at(self, app: Celery) -> None:
+        """Tell the settings, and the tasks' own options, that rows do not hold."""
+        for name, (default, remedy) in ELSEWHERE.items():
+            value = app.conf.get(name, default)
+            if (value or default) != default:
+                self.add(f"setting {name}: {remedy}.")
+        for name, task in sorted(app.tasks.items()):
+            if not name.startswith("celery."):
+                self._look_at_task(name, task, app.conf.task_default_priority)
+
+    def _look_at_task(self, name: str, task: Any, default_priority: Any) -> None:
+        own = [key for key in ("queue", "exchange", "routing_key") if getattr(task, key, None)]
+        if getattr(task, "priority", None) not in (None, default_priority):
+            own.append("priority")
+        if own:
+            self.add(
+                f"task {name!r} sets {', '.join(own)} itself: import its manifest, then set that on its definition."
+            )

@@ -1,0 +1,195 @@
+"""``dispatch queues``: look at queues on their brokers, and work on them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from dispatch import queues
+from dispatch.management.subcommands import Options, Subparsers, add_database
+from dispatch.management.subcommands.applying import add_apply
+from dispatch.management.subcommands.asking import add_yes, agreed
+from dispatch.management.subcommands.tables import add_format, shown, write_json, write_rows
+
+HEADER = "   {}: {}"
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the parsers."""
+    parser = subparsers.add_parser("queues", help="look at queues on their brokers, and work on them")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_list(actions)
+    _add_peek(actions)
+    declare = _named(actions, "declare", run_declare, "create exchanges, queues and bindings", default="all")
+    for name, run, text in (
+        ("delete", run_delete, "delete queues on their brokers, messages included; the registry keeps them"),
+        ("purge", run_purge, "throw away the messages that wait on the broker"),
+    ):
+        add_yes(_named(actions, name, run, text))
+    _named(actions, "pause", run_pause, "let messages wait in the outbox")
+    _named(actions, "resume", run_resume, "publish again what waited in the outbox")
+    add_apply(actions)
+    declare.epilog = "What exists already with other arguments is an error that says what to do."
+
+
+def _add_list(actions: Subparsers) -> None:
+    parser = actions.add_parser("list", help="every queue of the registry, with what its broker holds")
+    add_database(parser)
+    add_format(parser)
+    parser.set_defaults(run=run_list)
+
+
+def _add_peek(actions: Subparsers) -> None:
+    parser = actions.add_parser("peek", help="show messages without taking them away (Redis, RabbitMQ)")
+    parser.add_argument("queue", metavar="NAME")
+    parser.add_argument("--limit", type=_positive, default=10, metavar="N", help="default: %(default)s")
+    add_format(parser)
+    parser.set_defaults(run=run_peek)
+
+
+def _named(actions: Subparsers, name: str, run: Any, text: str, default: str = "") -> CommandParser:
+    parser: CommandParser = actions.add_parser(name, help=text)
+    count, help_ = ("*", f"default: {default}") if default else ("+", "")
+    parser.add_argument("queues", nargs=count, metavar="NAME", help=help_)
+    add_format(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
+
+
+def run_list(command: BaseCommand, options: Options) -> None:
+    """Print a line per queue, and below it what needs attention."""
+    lines = queues.overview(options["database"])
+    rows = [_row(line) for line in lines]
+    if options["format"] == "json":
+        write_json(command, [row | {"note": line.seen.note} for row, line in zip(rows, lines, strict=True)])
+    else:
+        if not lines:
+            command.stdout.write("The registry has no queue.")
+        write_rows(command, options, rows)
+        for note, names in _notes(lines).items():
+            command.stdout.write(f"\n{', '.join(names)}: {shown(note)}")
+    unseen = sorted({line.broker for line in lines if line.seen.state == "down"})
+    if unseen:
+        raise CommandError(f"Not every broker could be asked: {', '.join(unseen)}.")
+
+
+def _row(line: queues.Line) -> dict[str, Any]:
+    return {
+        "queue": line.queue,
+        "broker": line.broker,
+        "ready": line.seen.ready,
+        "consumers": line.seen.consumers,
+        "waiting": line.waiting,
+        "paused": line.paused,
+        "default": line.default,
+        "state": line.seen.state,
+    }
+
+
+def _notes(lines: Iterable[queues.Line]) -> dict[str, list[str]]:
+    """Return each note with the queues it is about."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.seen.note:
+            found.setdefault(line.seen.note, []).append(line.queue)
+    return found
+
+
+def run_peek(command: BaseCommand, options: Options) -> None:
+    """Print messages, those first that are next in turn."""
+    messages = queues.peek(options["queue"], options["limit"])
+    if options["format"] == "json":
+        write_json(command, [asdict(message) for message in messages])
+        return
+    if not messages:
+        command.stdout.write(f"Queue {options['queue']!r} is empty.")
+    for number, message in enumerate(messages, start=1):
+        command.stdout.write(f"{number}. {shown(message.task)} {shown(message.task_id)}")
+        about = {"args": message.args, "kwargs": message.kwargs, "priority": message.priority}
+        for name, value in (about | {"bytes": message.size} | dict(message.headers)).items():
+            if value not in (None, "", [], {}):
+                command.stdout.write(HEADER.format(shown(name), shown(value)))
+
+
+def run_declare(command: BaseCommand, options: Options) -> None:
+    """Declare queues on their brokers."""
+    _report(command, options, queues.declare(options["queues"] or None))
+
+
+def run_delete(command: BaseCommand, options: Options) -> None:
+    """Delete queues on their brokers, one question for each."""
+    _report(command, options, queues.delete(_agreed(command, options, "Delete")))
+
+
+def run_purge(command: BaseCommand, options: Options) -> None:
+    """Throw away messages, one question for each queue."""
+    _report(command, options, queues.purge(_agreed(command, options, "Throw away the messages of")))
+
+
+def run_pause(command: BaseCommand, options: Options) -> None:
+    """Stop publishing to queues."""
+    _report(command, options, queues.set_paused(options["queues"], paused=True))
+
+
+def run_resume(command: BaseCommand, options: Options) -> None:
+    """Publish to queues again."""
+    _report(command, options, queues.set_paused(options["queues"], paused=False))
+
+
+def _agreed(command: BaseCommand, options: Options, verb: str) -> list[str]:
+    """Return the queues that may be worked on; one that is not there, or cannot be asked, needs no question."""
+    if options["yes"]:
+        return list(options["queues"])
+    return [
+        line.queue
+        for line in queues.overview("default", options["queues"])
+        if line.seen.state not in ("ok", "drift")
+        or agreed(command, options, f"{verb} queue {line.queue!r} {_with(line)}?")
+    ]
+
+
+def _with(line: queues.Line) -> str:
+    consumers = line.seen.consumers
+    users = "" if consumers is None else f" and {_count(consumers, 'consumer')}"
+    return f"with {_count(line.seen.ready or 0, 'message')}{users}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _report(command: BaseCommand, options: Options, outcomes: Iterable[queues.Outcome]) -> None:
+    """Print each outcome as it comes; fail at the end if one of them did."""
+    done: list[queues.Outcome] = []
+    for outcome in outcomes:
+        done.append(outcome)
+        if options["format"] == "text":
+            _print(command, outcome)
+    if options["format"] == "json":
+        write_json(command, [asdict(outcome) for outcome in done])
+    _fail_if_any(done)
+
+
+def _print(command: BaseCommand, outcome: queues.Outcome) -> None:
+    if outcome.error:
+        command.stderr.write(f"{outcome.queue}: {shown(outcome.error)}")
+        return
+    messages = "" if outcome.messages is None else f", {_count(outcome.messages, 'message')} gone"
+    command.stdout.write(f"{outcome.queue}: {outcome.done}{messages}")
+
+
+def _fail_if_any(outcomes: Sequence[queues.Outcome]) -> None:
+    failed = [outcome.queue for outcome in outcomes if outcome.error]
+    if failed:
+        raise CommandError(f"{len(failed)} of {_count(len(outcomes), 'queue')} failed: {', '.join(failed)}.")

@@ -1,0 +1,114 @@
+"""Every queue of the registry beside what its broker and the outbox hold of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from django.db.models import Count
+
+from dispatch import registry
+from dispatch.client import inspection, workers
+from dispatch.core.routing import Queue, RoutingTable
+from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
+from dispatch.models import OutboxMessage
+from dispatch.queues.selection import broker, by_broker, chosen
+
+UNSENT = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED)
+Condition = Literal["ok", "missing", "drift", "refused", "down"]
+MISSING = (
+    "Not on the broker yet. The relay declares a queue when it first publishes to it; "
+    "`manage.py dispatch queues declare` does it now."
+)
+
+UNCONSUMED = (
+    "No worker consumes it: what is published to it waits. Start one (`manage.py dispatch worker-command {name}`), "
+    "or let running ones take it (`manage.py dispatch queues apply`)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What could be seen of a queue on its broker; None stands for what nobody could say.
+
+    ``state`` is "ok", "missing" (not declared yet), "drift" (declared otherwise than the registry has it), "refused"
+    (the broker does not show it) or "down" (the broker cannot be asked); ``note`` says more, with the remedy.
+    """
+
+    state: Condition
+    note: str = ""
+    ready: int | None = None
+    consumers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One queue of the registry: what is seen of it, how many messages wait for it in the outbox, how it is set."""
+
+    queue: str
+    broker: str
+    seen: Seen
+    waiting: int
+    paused: bool
+    default: bool
+
+
+def overview(using: str, names: Sequence[str] | None = None) -> list[Line]:
+    """Return a line per queue, sorted by name. A broker that is down makes its own lines say so, and no others.
+
+    ``using`` is the database whose outbox is counted.
+    """
+    table = registry.current().table
+    waiting = _waiting(using)
+    return [
+        Line(
+            queue.name,
+            queue.broker,
+            seen,
+            waiting.get(queue.name, 0),
+            queue.paused,
+            queue.name == table.default.queue,
+        )
+        for queue, seen in sorted(_all_seen(table, names), key=lambda pair: pair[0].name)
+    ]
+
+
+def _waiting(using: str) -> dict[str, int]:
+    rows = OutboxMessage.objects.using(using).filter(status__in=UNSENT).order_by()
+    return dict(rows.values_list("queue").annotate(Count("pk")))
+
+
+def _all_seen(table: RoutingTable, names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
+    for alias, queues in by_broker(chosen(table.queues, names)):
+        left = list(queues)
+        try:
+            with inspection.opened(broker(alias)) as link:
+                consumers = _consumers(link)
+                while left:
+                    yield left[0], _look(link, table, left[0], consumers)
+                    del left[0]
+        except BrokerUnavailable as error:
+            yield from ((queue, Seen("down", str(error))) for queue in left)
+
+
+def _look(
+    link: inspection.Link, table: RoutingTable, queue: Queue, consumers: Mapping[str, int] | None
+) -> Seen:
+    try:
+        found = inspection.state(link, table, queue)
+    except QueueUnavailable as error:
+        return Seen("refused", str(error))
+    if not found.exists:
+        return Seen("missing", MISSING, 0, 0)
+    counted = found.consumers if consumers is None else consumers.get(queue.name, 0)
+    if found.drift:
+        return Seen("drift", found.drift, found.ready, counted)
+    return Seen("ok", UNCONSUMED.format(name=queue.name) if counted == 0 else "", found.ready, counted)
+
+
+def _consumers(link: inspection.Link) -> Counter[str] | None:
+    """Count who consumes what by asking the workers, where the broker does not know; None if nobody answers."""
+    answers = {} if link.has_exchanges else workers.consumed(link)
+    return Counter(entry.name for queues in answers.values() for entry in queues) if answers else None

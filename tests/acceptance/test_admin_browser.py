@@ -1,0 +1,242 @@
+"""The admin in a real browser, under a strict Content-Security-Policy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from pytest_django.live_server_helper import LiveServer
+
+from dispatch import outbox
+from dispatch.api import Call
+from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition, Trigger
+from tests.support import servers
+
+POLICY = "default-src 'self'"
+TASK = "worker.tasks.llm.summarize_note"
+PARAMETERS = {
+    "type": "object",
+    "properties": {"note_id": {"type": "string"}, "text": {"type": "string"}},
+    "required": ["note_id", "text"],
+    "additionalProperties": False,
+}
+LISTS = ("exchange", "queue", "route", "taskdefinition", "manifest", "trigger", "outboxmessage")
+FORMS = ("exchange", "queue", "route", "taskdefinition", "trigger")
+
+
+def strict_policy(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """A middleware that lets the browser load nothing inline and nothing from elsewhere."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response["Content-Security-Policy"] = POLICY
+        return response
+
+    return respond
+
+
+@pytest.fixture
+def server(settings: Any, transactional_db: None) -> Iterator[LiveServer]:
+    settings.MIDDLEWARE = [f"{__name__}.strict_policy", *settings.MIDDLEWARE]
+    live = LiveServer("127.0.0.1")
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def open_page(server: LiveServer) -> Iterator[Callable[[], Any]]:
+    """Return a function that logs in and returns the page.
+
+    The ORM is not used any more once it was called: Playwright runs an event loop in this thread.
+    """
+    if not servers.CHROMIUM:
+        servers.missing("Chromium was not found")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        servers.missing("Playwright is not installed")
+    User.objects.create_superuser("boss", password="opens every door")
+    running: list[Any] = []
+
+    def start() -> Any:
+        playwright = sync_playwright().start()
+        running.append(playwright)
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=servers.CHROMIUM, args=flags)
+        running.append(browser)
+        page = browser.new_page(base_url=server.url)
+        _log_in(page)
+        return page
+
+    yield start
+    for browser in running[1:]:
+        browser.close()
+    for playwright in running[:1]:
+        playwright.stop()
+
+
+def test_what_is_configured_in_the_forms_makes_a_saved_note_a_message(open_page):
+    page = open_page()
+    _add(page, "queue", name="default", is_default=True)
+    _add(page, "queue", name="llm")
+    _add(page, "route", pattern="worker.tasks.llm.*", queue="llm")
+    _add(page, "taskdefinition", name=TASK, parameters=json.dumps(PARAMETERS))
+    _add_trigger(page)
+
+    page.goto("/admin/notes/note/add/")
+    page.fill("#id_title", "Meeting")
+    page.fill("#id_body", "We met. We talked.")
+    _save(page)
+
+    page.goto("/admin/dispatch/outboxmessage/")
+    row = page.locator("#result_list tbody tr")
+    assert row.count() == 1
+    assert row.locator(".field-at_queue").inner_text() == "llm"
+    assert row.locator(".dispatch-badge-pending").is_visible()
+
+    row.get_by_role("link", name=TASK).click()
+    page.get_by_role("heading", name="Where it is").wait_for()
+    body = page.locator("#content").inner_text()
+    assert "queue llm on broker default" in body
+    assert '"We met. We talked."' in body
+    assert "Summarise new notes" in body
+
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("1 message is cancelled").wait_for()
+    page.get_by_role("button", name="Requeue").click()
+    page.get_by_text("1 message is pending again").wait_for()
+
+
+def test_a_mapping_that_does_not_fit_is_explained_beside_the_arguments(open_page):
+    _configure()
+    page = open_page()
+    page.goto("/admin/dispatch/trigger/add/")
+    page.fill("#id_name", "Wrong")
+    page.select_option("#id_model", "notes.note")
+    page.check("#id_events_0")
+    _choose(page, "task", TASK)
+    page.wait_for_function("document.querySelector('#id_arguments-1-parameter').value === 'text'")
+    page.fill("#id_arguments-1-parameter", "txet")
+    page.fill("#id_arguments-1-value", "body")
+    page.click("input[name=_save]")
+    page.locator(".errornote").wait_for()
+    errors = page.locator("#arguments-group .errorlist").inner_text()
+    assert "requires 'text'" in errors
+    assert "did you mean 'text'?" in errors
+
+
+def test_every_page_keeps_to_a_strict_content_security_policy(open_page):
+    addresses = [*_configure(), *(f"/admin/dispatch/{name}/" for name in LISTS)]
+    addresses += [f"/admin/dispatch/{name}/add/" for name in FORMS]
+    page = open_page()
+    violations: list[str] = []
+    page.on(
+        "console", lambda message: violations.append(message.text) if _is_violation(message.text) else None
+    )
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for address in addresses:
+        response = page.goto(address)
+        assert response.status == 200, address
+        assert response.headers["content-security-policy"] == POLICY
+        page.wait_for_load_state("networkidle")
+    assert violations == []
+    assert errors == []
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">')")
+    page.wait_for_timeout(100)
+    assert violations, "the browser would have told of a violation"
+
+
+def test_no_page_is_wider_than_a_phone(open_page):
+    addresses = [*_configure(), *(f"/admin/dispatch/{name}/" for name in LISTS)]
+    page = open_page()
+    page.set_viewport_size({"width": 400, "height": 800})
+    for address in addresses:
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, address
+
+
+# ------------------------------------------------------------------ steps
+
+
+def _log_in(page: Any) -> None:
+    page.goto("/admin/login/?next=/admin/")
+    page.fill("#id_username", "boss")
+    page.fill("#id_password", "opens every door")
+    page.click("input[type=submit]")
+    page.locator("#site-name").wait_for()
+    page.get_by_text("Site administration").first.wait_for()
+
+
+def _add(page: Any, model: str, **columns: Any) -> None:
+    page.goto(f"/admin/dispatch/{model}/add/")
+    for name, value in columns.items():
+        if value is True:
+            page.check(f"#id_{name}")
+        elif page.locator(f"#id_{name}.admin-autocomplete").count():
+            _choose(page, name, value)
+        else:
+            page.fill(f"#id_{name}", value)
+    _save(page)
+
+
+def _add_trigger(page: Any) -> None:
+    page.goto("/admin/dispatch/trigger/add/")
+    page.fill("#id_name", "Summarise new notes")
+    page.select_option("#id_model", "notes.note")
+    page.check("#id_events_0")
+    _choose(page, "task", TASK)
+    # The form's script starts a line for each required parameter.
+    page.wait_for_function("document.querySelector('#id_arguments-0-value').value === 'pk'")
+    assert page.input_value("#id_arguments-0-parameter") == "note_id"
+    assert page.input_value("#id_arguments-1-parameter") == "text"
+    page.fill("#id_arguments-1-value", "body")
+    _save(page)
+
+
+def _choose(page: Any, field: str, text: str) -> None:
+    page.click(f".field-{field} .select2-selection")
+    page.fill(".select2-search__field", text)
+    page.locator(".select2-results__option", has_text=re.compile(f"^{re.escape(text)}$")).click()
+
+
+def _save(page: Any) -> None:
+    page.click("input[name=_save]")
+    page.locator(".messagelist .success, .errornote").wait_for()
+    assert page.locator(".errornote").count() == 0, page.locator("#content").inner_text()
+
+
+def _is_violation(text: str) -> bool:
+    return "Content Security Policy" in text or "Content-Security-Policy" in text
+
+
+def _configure() -> list[str]:
+    """Write a row of each kind, and return the addresses of their pages."""
+    exchange = Exchange.objects.create(name="media", type="topic")
+    queue = Queue.objects.create(name="llm", is_default=True)
+    queue.bindings.create(exchange=exchange, routing_key="media.#")
+    route = Route.objects.create(pattern="worker.tasks.llm.*", queue=queue)
+    manifest = Manifest.objects.create(worker="worker", version="1", checksum="sha256:00")
+    task = TaskDefinition.objects.create(
+        name=TASK, parameters=PARAMETERS, manifest=manifest, source="manifest"
+    )
+    trigger = Trigger.objects.create(name="New notes", model="notes.note", events=["created"], task=task)
+    trigger.conditions.create(field="kind", operator="equals", value="text")
+    trigger.arguments.create(parameter="note_id", value="pk")
+    [message] = outbox.enqueue([Call(TASK, kwargs={"note_id": "1", "text": "Words. " * 200})])
+    dead = outbox.enqueue_dead(
+        TASK, "A long reason. " * 40, origin=outbox.Origin("trigger", "New notes", "notes.note", "1")
+    )
+    return [_address(row) for row in (exchange, queue, route, manifest, task, trigger, message, dead)]
+
+
+def _address(row: Any) -> str:
+    return reverse(f"admin:dispatch_{row._meta.model_name}_change", args=[row.pk])

@@ -1,0 +1,95 @@
+"""What a trigger reads of the saved object: conditions compare, and arguments carry, the field's own type."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django_celery_results.models import ChordCounter
+
+from dispatch.models import OutboxMessage, TaskDefinition, TriggerArgument
+from project.notes.models import Note
+from tests.support.registry import make_registry, make_trigger
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def task(no_ttl: None) -> TaskDefinition:
+    return make_registry()
+
+
+def sent() -> list[dict[str, Any]]:
+    return [json.loads(row.kwargs) for row in OutboxMessage.objects.order_by("id")]
+
+
+def make_counter(count: Any) -> ChordCounter:
+    return ChordCounter.objects.create(group_id=f"group {count!r}", sub_tasks="[]", count=count)
+
+
+def test_constants_and_the_event_can_be_arguments(task: TaskDefinition) -> None:
+    row = make_trigger(task, "created", "deleted")
+    TriggerArgument.objects.filter(trigger=row, parameter="text").update(source="event", value="")
+    TriggerArgument.objects.create(trigger=row, parameter="sentences", source="constant", value="3")
+    Note.objects.create(title="A").delete()
+    assert [(each["text"], each["sentences"]) for each in sent()] == [("created", 3), ("deleted", 3)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "fires"),
+    [
+        (("kind", "equals", "text"), True),
+        (("kind", "not_equals", "text"), False),
+        (("kind", "in", "text\nlink"), True),
+        (("title", "contains", "lph"), True),
+        (("title", "starts_with", "lph"), False),
+        (("summarized_at", "is_null", "yes"), True),
+        (("summarized_at", "greater", "2020-01-01T00:00:00Z"), False),
+        (("created_at", "greater", "2020-01-01T00:00:00Z"), True),
+    ],
+)
+def test_a_condition_on_a_value_decides(
+    task: TaskDefinition, condition: tuple[str, str, str], fires: bool
+) -> None:
+    make_trigger(task, "created", when=condition)
+    Note.objects.create(title="Alpha", kind="text")
+    assert len(sent()) == int(fires)
+
+
+@pytest.mark.parametrize("condition", [("equals", "5"), ("in", "4\n5"), ("greater", "3"), ("at_most", "5")])
+@pytest.mark.parametrize("assigned", [5, "5"], ids=repr)
+def test_a_number_that_was_assigned_as_a_text_is_compared_as_a_number(
+    task: TaskDefinition, condition: tuple[str, str], assigned: Any
+) -> None:
+    row = make_trigger(
+        task, "created", model="django_celery_results.chordcounter", when=("count", *condition)
+    )
+    TriggerArgument.objects.filter(trigger=row, parameter="text").update(value="group_id")
+    make_counter(assigned)
+    assert [OutboxMessage.objects.count(), OutboxMessage.objects.filter(status="dead").count()] == [1, 0]
+
+
+def test_a_moment_that_was_assigned_as_a_text_is_compared_as_a_moment(task: TaskDefinition) -> None:
+    make_trigger(task, "created", when=("summarized_at", "greater", "2020-01-01T00:00:00Z"))
+    Note.objects.create(title="A", summarized_at="2030-01-01T00:00:00Z")
+    Note.objects.create(title="B", summarized_at="2010-01-01T00:00:00Z")
+    assert OutboxMessage.objects.get().status == "pending"
+
+
+def test_a_number_reaches_the_task_as_a_number_though_it_was_assigned_as_a_text(task: TaskDefinition) -> None:
+    row = make_trigger(task, "created", model="django_celery_results.chordcounter")
+    TriggerArgument.objects.filter(trigger=row, parameter="text").update(value="group_id")
+    TriggerArgument.objects.create(trigger=row, parameter="sentences", source="field", value="count")
+    make_counter("5")
+    assert sent()[0]["sentences"] == 5
+
+
+def test_an_integer_key_fits_a_parameter_that_is_a_text(task: TaskDefinition) -> None:
+    row = make_trigger(task, "created", "deleted", model="auth.group")
+    TriggerArgument.objects.filter(trigger=row, parameter="text").update(value="name")
+    group = Group.objects.create(name="Editors")
+    pk = group.pk
+    group.delete()
+    assert sent() == [{"note_id": str(pk), "text": "Editors"}] * 2

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_results.models import TaskResult
+
+from dispatch import outbox
+from dispatch.admin import log
+from dispatch.api import Call, send_many, send_task
+from dispatch.models import OutboxMessage, Queue, Trigger
+from project.notes.models import Note
+
+LIST = "admin:dispatch_outboxmessage_changelist"
+PUSH = "worker.tasks.ops.push_to_partner"
+SUMMARIZE = "worker.tasks.llm.summarize_note"
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+def detail(message):
+    return reverse("admin:dispatch_outboxmessage_change", args=[message.pk])
+
+
+def button(verb, message):
+    return reverse(f"admin:dispatch_outboxmessage_{verb}", args=[message.pk])
+
+
+def text_of(client, address, data=None):
+    return client.get(address, data).content.decode()
+
+
+def with_status(status, **columns):
+    message = send_task("by.hand")
+    if status == "claimed":
+        columns |= {"lease_token": uuid.uuid4(), "lease_expires_at": timezone.now()}
+    if status == "published":
+        columns |= {"published_at": timezone.now()}
+    OutboxMessage.objects.filter(pk=message.pk).update(status=status, **columns)
+    message.refresh_from_db()
+    return message
+
+
+def act(client, verb, messages, **extra):
+    chosen = {"action": verb, "_selected_action": [str(message.pk) for message in messages]}
+    return client.post(reverse(LIST), {**chosen, **extra}, follow=True).content.decode()
+
+
+def result_of(message, status="SUCCESS", result=None, **columns):
+    return TaskResult.objects.create(
+        task_id=str(message.pk),
+        status=status,
+        result=json.dumps(result),
+        content_type="application/json",
+        content_encoding="utf-8",
+        **columns,
+    )
+
+
+# ------------------------------------------------------------------ the list
+
+
+def test_the_list_takes_at_most_ten_queries_and_none_counts_or_sorts_all_rows(boss, settings):
+    settings.DISPATCH = settings.DISPATCH | {"REGISTRY_TTL": 60}
+    note = Note.objects.create(title="A note")
+    origin = outbox.Origin("trigger", "On save", "notes.note", str(note.pk))
+    for message in outbox.enqueue([Call("by.hand")] * 200, origin=origin):
+        result_of(message)
+    boss.get(reverse(LIST))
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        boss.get(reverse(LIST))
+    queries = [query["sql"] for query in captured.captured_queries]
+    assert len(queries) <= 10
+    of_messages = [sql for sql in queries if 'FROM "dispatch_outboxmessage"' in sql]
+    assert of_messages
+    assert all("LIMIT" in sql for sql in of_messages)
+    assert not any("DISTINCT" in sql or 'created_at" DESC' in sql for sql in of_messages)
+
+
+def test_the_address_bar_cannot_make_the_list_sort_by_a_column_without_index(boss):
+    send_task("by.hand")
+    with CaptureQueriesContext(connection) as captured:
+        assert boss.get(reverse(LIST), {"o": "6.1"}).status_code == 200
+    assert not any(
+        'ORDER BY "dispatch_outboxmessage"."attempts"' in q["sql"] for q in captured.captured_queries
+    )
+
+
+@pytest.mark.parametrize(
+    "lookup", ["kwargs__contains", "args__startswith", "last_error__contains", "headers__x"]
+)
+def test_the_address_bar_cannot_probe_what_is_masked(boss, lookup):
+    assert boss.get(reverse(LIST), {lookup: "s"}).status_code == 400
+
+
+def test_counting_stops_at_a_bound_and_says_so(monkeypatch, boss):
+    monkeypatch.setattr(log, "MOST_COUNTED", 60)
+    send_many([Call("by.hand")] * 70)
+    assert "60+ outbox messages" in text_of(boss, reverse(LIST))
+    assert boss.get(reverse(LIST), {"p": "2"}).context["cl"].result_count == 60
+
+
+def test_the_list_shows_the_result_beside_the_status(boss):
+    result_of(with_status("published"), "FAILURE")
+    text = text_of(boss, reverse(LIST))
+    assert "dispatch-badge-published" in text
+    assert "dispatch-badge-failure" in text
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"status__exact": "dead"}, 1),
+        ({"queue": "llm"}, 1),
+        ({"task_name": SUMMARIZE}, 1),
+        ({"origin__exact": "trigger"}, 0),
+        ({"object_model": "notes.note", "object_pk": "7"}, 0),
+        ({}, 2),
+    ],
+)
+def test_filters(boss, filters, found):
+    with_status("dead")
+    send_task(SUMMARIZE, ["1", "text"])
+    assert boss.get(reverse(LIST), filters).context["cl"].result_count == found
+
+
+def test_search_by_task_id_name_and_object(boss):
+    origin = outbox.Origin("trigger", "On save", "notes.note", "42")
+    [of_note] = outbox.enqueue([Call(SUMMARIZE, ["1", "text"])], origin=origin)
+    send_task("by.hand")
+
+    def found(term):
+        return [row.pk for row in boss.get(reverse(LIST), {"q": term}).context["cl"].result_list]
+
+    assert found(str(of_note.pk)) == [of_note.pk]
+    assert found("SUMMARIZE") == [of_note.pk]
+    assert found("42") == [of_note.pk]
+    assert found("notes.note 42") == [of_note.pk]
+    assert found("notes.Note:42") == [of_note.pk]
+    assert found("auth.user 42") == []
+    assert found("no.such.task") == []
+
+
+def test_a_search_for_a_uuid_finds_the_object_with_that_key_too(boss):
+    note = Note.objects.create(title="A note")
+    [message] = outbox.enqueue(
+        [Call("by.hand")], origin=outbox.Origin("trigger", "T", "notes.note", str(note.pk))
+    )
+    [row] = boss.get(reverse(LIST), {"q": str(note.pk)}).context["cl"].result_list
+    assert row.pk == message.pk
+
+
+# ------------------------------------------------------------------ one message
+
+
+def test_sensitive_arguments_are_masked_by_position_and_by_name(boss):
+    by_name = send_task(PUSH, kwargs={"url": "https://x.example", "token": "s3cr3t"})
+    by_position = send_task(PUSH, ["https://x.example", "s3cr3t"])
+    for message in (by_name, by_position):
+        text = text_of(boss, detail(message))
+        assert "https://x.example" in text
+        assert "***" in text
+        assert "s3cr3t" not in text
+    assert "s3cr3t" not in text_of(boss, reverse(LIST))
+
+
+def test_all_arguments_are_hidden_where_the_task_is_unknown(boss):
+    message = send_task("by.hand", kwargs={"token": "s3cr3t"})
+    OutboxMessage.objects.update(task_name="gone.task")
+    text = text_of(boss, detail(message))
+    assert "s3cr3t" not in text
+    assert "Arguments are hidden" in text
+
+
+def test_header_values_are_not_shown(boss):
+    message = send_task("by.hand", headers={"authorization": "s3cr3t"})
+    text = text_of(boss, detail(message))
+    assert "authorization" in text
+    assert "s3cr3t" not in text
+
+
+def test_a_message_shows_its_object_and_trigger_as_links(boss):
+    note = Note.objects.create(title="A note")
+    task = send_task("by.hand").task_name
+    trigger = Trigger.objects.create(
+        name="On save", model="notes.note", events=["created"], task_id=_task_pk(task)
+    )
+    origin = outbox.Origin("trigger", "On save", "notes.note", str(note.pk))
+    [message] = outbox.enqueue([Call("by.hand")], origin=origin)
+    text = text_of(boss, detail(message))
+    assert reverse("admin:notes_note_change", args=[note.pk]) in text
+    assert reverse("admin:dispatch_trigger_change", args=[trigger.pk]) in text
+
+
+def test_who_may_not_view_the_object_gets_no_link_to_it(viewer):
+    note = Note.objects.create(title="A note")
+    [message] = outbox.enqueue(
+        [Call("by.hand")], origin=outbox.Origin("trigger", "T", "notes.note", str(note.pk))
+    )
+    address = reverse("admin:notes_note_change", args=[note.pk])
+    for page in (detail(message), reverse(LIST)):
+        text = text_of(viewer, page)
+        assert "notes" in text
+        assert address not in text
+
+
+def test_a_message_shows_its_result(boss):
+    message = with_status("published")
+    found = result_of(message, result={"summary": "Short."}, worker="celery@one")
+    text = text_of(boss, detail(message))
+    assert "Short." in text
+    assert "celery@one" in text
+    assert reverse("admin:django_celery_results_taskresult_change", args=[found.pk]) in text
+
+
+def test_a_failed_task_shows_its_exception_and_folds_its_traceback(boss):
+    message = with_status("published")
+    failure = {"exc_type": "ValueError", "exc_message": ["no such file"], "exc_module": "builtins"}
+    result_of(message, "FAILURE", failure, traceback="Traceback (most recent call last)")
+    text = text_of(boss, detail(message))
+    assert "ValueError: no such file" in text
+    assert "<details>" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "columns", "says"),
+    [
+        ("pending", {}, "The relay publishes it next"),
+        ("pending", {"available_at": timezone.now() + dt.timedelta(hours=1)}, "It waits until it is due"),
+        ("pending", {"available_at": timezone.now() - dt.timedelta(hours=1)}, "Does a relay run"),
+        ("pending", {"queue": "llm"}, "is paused"),
+        ("claimed", {}, "A relay is publishing it now"),
+        ("published", {}, "the result is awaited"),
+        ("published", {"ignore_result": True}, "No result is kept"),
+        ("dead", {"last_error": "Cause."}, "then requeue it"),
+        ("cancelled", {}, "It was cancelled"),
+    ],
+)
+def test_a_message_says_where_it_is_and_what_to_do(boss, status, columns, says):
+    if columns.get("queue") == "llm":
+        Queue.objects.filter(name="llm").update(paused=True)
+    assert says in text_of(boss, detail(with_status(status, **columns)))
+
+
+# ------------------------------------------------------------------ requeue and cancel
+
+
+def test_the_requeue_action_counts_what_it_did_and_says_why_it_did_not_do_the_rest(boss):
+    messages = [with_status(status) for status in ("dead", "cancelled", "published", "pending")]
+    text = act(boss, "requeue", messages)
+    assert "2 messages are pending again" in text
+    assert "Not requeued: 1 pending, 1 published" in text
+    assert set(OutboxMessage.objects.values_list("status", flat=True)) == {"pending", "published"}
+
+
+def test_the_cancel_action_leaves_what_a_relay_or_a_broker_has(boss):
+    messages = [with_status(status) for status in ("pending", "claimed", "published")]
+    text = act(boss, "cancel", messages)
+    assert "1 message is cancelled" in text
+    assert "Not cancelled: 1 claimed, 1 published" in text
+
+
+def test_a_message_that_a_trigger_could_not_make_is_not_requeued(boss):
+    dead = outbox.enqueue_dead(
+        "by.hand", "No field.", origin=outbox.Origin("trigger", "T", "notes.note", "1")
+    )
+    assert "has nothing to send" in act(boss, "requeue", [dead])
+    dead.refresh_from_db()
+    assert dead.status == "dead"
+    assert button("requeue", dead) not in text_of(boss, detail(dead))
+
+
+def test_all_messages_of_a_filter_can_be_requeued_at_once(boss):
+    messages = [with_status("dead") for _ in range(60)]
+    with_status("cancelled")
+    chosen = {"action": "requeue", "_selected_action": [str(messages[0].pk)], "select_across": "1"}
+    boss.post(reverse(LIST) + "?status__exact=dead", chosen)
+    assert OutboxMessage.objects.filter(status="pending").count() == 60
+    assert OutboxMessage.objects.filter(status="cancelled").count() == 1
+
+
+def test_the_buttons_do_the_same_for_one_message_and_write_its_history(boss):
+    message = with_status("dead")
+    assert button("requeue", message) in text_of(boss, detail(message))
+    assert boss.post(button("requeue", message), follow=True).status_code == 200
+    message.refresh_from_db()
+    assert message.status == "pending"
+    boss.post(button("cancel", message))
+    message.refresh_from_db()
+    assert message.status == "cancelled"
+    history = LogEntry.objects.filter(object_id=str(message.pk)).values_list("change_message", flat=True)
+    assert set(history) == {"Requeued.", "Cancelled."}
+
+
+def test_a_button_needs_a_post_a_token_and_a_message(boss):
+    message = with_status("dead")
+    assert boss.get(button("requeue", message)).status_code == 405
+    assert boss.post(reverse("admin:dispatch_outboxmessage_requeue", args=[uuid.uuid4()])).status_code == 404
+    boss.handler.enforce_csrf_checks = True
+    assert boss.post(button("requeue", message)).status_code == 403
+
+
+def test_staff_who_may_only_view_neither_see_nor_can_post_them(viewer):
+    message = with_status("dead")
+    for page in (detail(message), reverse(LIST)):
+        text = text_of(viewer, page)
+        assert "requeue" not in text.lower().replace("unless you requeue", "").replace("then requeue it", "")
+    for verb in ("requeue", "cancel"):
+        act(viewer, verb, [message])
+        assert viewer.post(button(verb, message)).status_code == 403
+    message.refresh_from_db()
+    assert message.status == "dead"
+
+
+def _task_pk(name):
+    from dispatch.models import TaskDefinition
+
+    return TaskDefinition.objects.get(name=name).pk

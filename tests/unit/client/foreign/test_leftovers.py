@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from celery import Celery
+
+from dispatch.client import foreign
+from dispatch.conf import Broker
+from dispatch.exceptions import ConfigurationError
+
+
+def test_the_default_settings_leave_nothing_out(read):
+    assert read().left_out == read().notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task_serializer", "yaml"),
+        ("task_compression", "gzip"),
+        ("task_default_delivery_mode", 1),
+        ("task_protocol", 1),
+        ("broker_transport_options", {"priority_steps": [0, 9]}),
+        ("task_inherit_parent_priority", True),
+        ("worker_direct", True),
+    ],
+)
+def test_settings_that_belong_elsewhere_are_told_with_the_place(name, value, read):
+    [sentence] = read(**{name: value}).left_out
+    assert sentence.startswith(f"setting {name}: ")
+
+
+def test_the_value_of_a_setting_may_be_secret_and_is_not_shown(read):
+    found = read(broker_transport_options={"sentinel_kwargs": {"password": "hunter2"}})
+    assert "hunter2" not in str(found)
+
+
+def test_a_task_that_sets_its_own_queue_is_told(read):
+    app = Celery("foreign", set_as_current=False, fixups=[])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        app.task(name="tasks.own", queue="llm", priority=3, shared=False)(_body)
+        app.task(name="tasks.plain", shared=False)(_body)
+        found = read(app=app)
+    assert found.left_out == (
+        "task 'tasks.own' sets queue, priority itself: import its manifest, then set that on its definition.",
+    )
+
+
+def _body():
+    """A task's body."""
+
+
+def test_settings_that_celery_cannot_read_are_one_error(read):
+    with pytest.raises(
+        ConfigurationError, match=r"Celery itself cannot read the settings of proj.celery:app: .*NoneType"
+    ):
+        read(task_queues=[None])
+
+
+def test_an_app_that_fails_at_import_is_one_error_without_its_passwords(tmp_path, monkeypatch):
+    (tmp_path / "failing_app.py").write_text('raise ValueError("no amqp://me:hunter2@host here")')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError) as caught:
+        foreign.read("failing_app:app", Broker("default", "amqp://x"))
+    assert "amqp://me:***@host" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

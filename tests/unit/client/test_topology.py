@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import kombu
+import pytest
+
+from dispatch.client import topology
+from dispatch.core.routing import Binding, Exchange, Queue, RoutingTable, Target
+
+REDIS = ("redis://host", "rediss://host", "redis+socket:///run/redis.sock", "sentinel://host:26379")
+VIRTUAL = (*REDIS, "memory://", "filesystem://")
+
+
+def connection(url):
+    return kombu.Connection(url)
+
+
+@pytest.fixture
+def table():
+    return RoutingTable(
+        queues=[
+            Queue("plain", "default", arguments={"x-max-priority": 9}),
+            Queue("stt", "default", False, bindings=(Binding("media", "audio.#"), Binding("media", "wav"))),
+            Queue("all", "default", bindings=(Binding("media", "#"),)),
+        ],
+        exchanges=[
+            Exchange("media", "default", "topic", durable=False, arguments={"alternate-exchange": "lost"})
+        ],
+        routes=[],
+        default_queue=None,
+    )
+
+
+def test_amqp_routes_by_itself_and_the_others_do_not():
+    assert topology.has_exchanges(connection("amqp://host"))
+    assert not any(topology.has_exchanges(connection(url)) for url in VIRTUAL)
+
+
+@pytest.mark.parametrize("url", REDIS)
+@pytest.mark.parametrize(("priority", "number"), [(9, 0), (0, 9), (3, 6), (None, None)])
+def test_priorities_are_turned_round_for_redis_where_zero_is_most_urgent(url, priority, number):
+    assert topology.broker_priority(connection(url), priority) == number
+
+
+@pytest.mark.parametrize("priority", [0, 9, None])
+def test_priorities_stay_as_they_are_for_rabbitmq(priority):
+    assert topology.broker_priority(connection("amqp://host"), priority) == priority
+
+
+def test_rabbitmq_gets_the_exchange_and_the_key(table):
+    destination = table.destination(Target(exchange="media", routing_key="audio.wav"))
+    assert topology.addresses(connection("amqp://host"), destination) == [("media", "audio.wav")]
+
+
+@pytest.mark.parametrize("url", VIRTUAL)
+def test_a_broker_without_exchanges_gets_each_queue_that_the_registry_finds(url, table):
+    destination = table.destination(Target(exchange="media", routing_key="audio.wav"))
+    assert topology.addresses(connection(url), destination) == [("", "all"), ("", "stt")]
+
+
+@pytest.mark.parametrize("url", ["amqp://host", "redis://host"])
+def test_a_queue_is_addressed_by_its_name_everywhere(url, table):
+    assert topology.addresses(connection(url), table.destination(Target(queue="stt"))) == [("", "stt")]
+
+
+def test_a_queue_without_a_binding_gets_the_direct_exchange_of_its_name_as_in_celery(table):
+    [queue] = topology.declarable(table, table.queues["plain"])
+    assert (queue.name, queue.routing_key, queue.durable) == ("plain", "plain", True)
+    assert (queue.exchange.name, queue.exchange.type, queue.exchange.durable) == ("plain", "direct", True)
+    assert queue.queue_arguments == {"x-max-priority": 9}
+
+
+def test_a_queue_with_bindings_is_declared_once_per_binding_with_its_exchange(table):
+    queues = topology.declarable(table, table.queues["stt"])
+    assert [queue.routing_key for queue in queues] == ["audio.#", "wav"]
+    for queue in queues:
+        assert (queue.name, queue.durable) == ("stt", False)
+        assert (queue.exchange.name, queue.exchange.type, queue.exchange.durable) == ("media", "topic", False)
+        assert queue.exchange.arguments == {"alternate-exchange": "lost"}
+
+
+def test_only_the_exchange_and_the_queues_of_the_destination_are_declared(table):
+    destination = table.destination(Target(exchange="media", routing_key="video"))
+    assert [queue.name for queue in topology.entities(table, destination)] == ["media", "all"]
