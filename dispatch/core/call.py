@@ -48,8 +48,14 @@ OWN_HEADERS = frozenset(
         "stamps",
     ]
 )
+#: The names that Celery's own stamping cannot use: a stamp travels among the options of the message.
+OWN_STAMPS = OWN_HEADERS | {
+    "name", "task_id", "args", "kwargs", "countdown", "group_id", "chord", "chain", "callbacks", "errbacks",
+    "reply_to", "time_limit", "soft_time_limit", "create_sent_event", "now", "timezone",
+}  # fmt: skip
 #: kombu's names; whether a codec is installed shows where the message is published.
 COMPRESSIONS = ("brotli", "bzip2", "gzip", "lzma", "zlib", "zstd")
+LONGEST_KEY = 255
 TEXTS = ("name", "queue", "exchange", "routing_key", "serializer", "compression", "shadow", "reply_to")
 
 
@@ -100,6 +106,7 @@ class Call:
         _check_encoding(self)
         _check_times(self)
         _check_destination(self)
+        self.linked()  # raises InvalidOption for what names no task
 
     @property
     def target(self) -> Target:
@@ -123,6 +130,10 @@ def signatures(link: Link) -> list[dict[str, Any]]:
 
     Raises InvalidOption for what names no task.
     """
+    if link is not None and not isinstance(link, (str, Mapping, list, tuple)):
+        raise InvalidOption(
+            f"link must be a task's name, a signature, or a list of these, not a {type(link).__name__}."
+        )
     links = [] if link is None else [link] if isinstance(link, (str, Mapping)) else list(link)
     return [_signature(each) for each in links]
 
@@ -164,6 +175,10 @@ def _check_texts(call: Call) -> None:
             raise InvalidOption(f"{name} must be a text, not {value!r}.")
         if value and UNSENDABLE.search(value):
             raise InvalidOption(f"{name} holds a character that no database stores: {value!r}.")
+    if len((call.routing_key or "").encode()) > LONGEST_KEY:
+        raise InvalidOption(
+            f"routing_key is longer than the {LONGEST_KEY} bytes that AMQP allows: shorten it."
+        )
 
 
 def _check_shapes(call: Call) -> None:
@@ -175,6 +190,8 @@ def _check_shapes(call: Call) -> None:
         value = getattr(call, name)
         if not isinstance(value, (Mapping, type(None))):
             raise InvalidOption(f"{name} must be a dictionary, not a {type(value).__name__}.")
+    if taken := OWN_STAMPS.intersection(call.stamps or ()):
+        raise InvalidOption(f"stamp {min(taken)!r} has the name of an option of Celery's: choose another.")
     if taken := OWN_HEADERS.intersection(call.headers or ()):
         raise InvalidOption(
             f"header {min(taken)!r} is Celery's own: use the option of that name, or another header."

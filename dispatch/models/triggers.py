@@ -129,16 +129,22 @@ class Trigger(RegistryModel):
         conditions: list[rules.Condition] = []
         arguments: dict[str, rules.Argument] = {}
         problem = ""
+        label = self.model
+        events = self.events
+        if not isinstance(events, list) or not set(events) <= set(rules.EVENTS):
+            events = rules.EVENTS  # whatever happens, it says what is wrong
+            problem = f"Its events are {self.events!r}, but must be a list of {', '.join(rules.EVENTS)}."
         try:
             model = find_model(self.model)
+            label = model._meta.label_lower
             conditions = [row.spec(model) for row in self.conditions.all()]
             arguments = {row.parameter: row.spec(model) for row in self.arguments.all()}
         except ValidationError as error:
             problem = " ".join(error.messages)
         return rules.Trigger(
             name=self.name,
-            model=self.model,
-            events=frozenset(self.events),
+            model=label,
+            events=frozenset(events),
             task=self.task.name,
             conditions=tuple(conditions),
             arguments=arguments,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import router
 from django.db.models import Model
 from django.db.models.fields.files import FieldFile
+from django.utils import timezone
 
 from dispatch import outbox, registry
 from dispatch.conf import conf
@@ -87,7 +90,10 @@ def _value(instance: Model, name: str) -> Any:
         return value.name
     if hasattr(value, "resolve_expression"):  # F("count") + 1: the database alone knows
         return value
-    return instance._meta.get_field(name).to_python(value)  # type: ignore[union-attr]  # only columns are mapped
+    value = instance._meta.get_field(name).to_python(value)  # type: ignore[union-attr]  # only columns are mapped
+    if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
+        return timezone.make_aware(value)  # as Django does when it stores one
+    return value
 
 
 def _origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -93,3 +94,18 @@ def test_an_integer_key_fits_a_parameter_that_is_a_text(task: TaskDefinition) ->
     pk = group.pk
     group.delete()
     assert sent() == [{"note_id": str(pk), "text": "Editors"}] * 2
+
+
+def test_a_moment_without_a_time_zone_is_compared_as_it_is_stored(task: TaskDefinition) -> None:
+    make_trigger(task, "created", when=("summarized_at", "greater", "2020-01-01T00:00:00Z"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Django's own, of the naive moment
+        Note.objects.create(title="A", summarized_at="2030-01-01 00:00")
+    assert OutboxMessage.objects.get().status == "pending"
+
+
+def test_a_trigger_whose_events_are_no_list_says_so_on_a_dead_message(task: TaskDefinition) -> None:
+    row = make_trigger(task, "created")
+    type(row).objects.filter(pk=row.pk).update(events="created")
+    Note.objects.create(title="A")
+    assert "Its events are 'created'" in OutboxMessage.objects.get(status="dead").last_error

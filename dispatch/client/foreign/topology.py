@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -241,6 +242,12 @@ def is_each_workers_own(queue: kombu.Queue) -> bool:
 def _bindings(queue: kombu.Queue) -> Iterator[Bound]:
     if getattr(queue.exchange, "name", ""):  # a queue with several bindings has none of its own
         yield str(queue.exchange.name), str(queue.routing_key or ""), dict(queue.binding_arguments or {})
-    for binding in queue.bindings:
+    for binding in sorted(queue.bindings, key=_order):  # kombu keeps a set, whose order is chance
         if binding.exchange is not None and binding.exchange.name:
             yield str(binding.exchange.name), str(binding.routing_key or ""), dict(binding.arguments or {})
+
+
+def _order(binding: Any) -> str:
+    return json.dumps(
+        [str(binding.exchange), binding.routing_key, binding.arguments], sort_keys=True, default=str
+    )

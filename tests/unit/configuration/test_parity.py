@@ -163,12 +163,10 @@ def to_the_queue(case, mine):
 
 
 def as_imported(case, mine):
-    """To the route's queue, or to its exchange with an empty key; what the exchange needs may be missing."""
-    exchange = rule(case, "exchange")
+    """To the route's queue, to its exchange, or to that of its broadcast; what the exchange needs may be missing."""
+    exchanges = rule(case, "exchange"), rule(case, "queue")
     return (
-        mine is None
-        or mine.exchange == exchange
-        or (mine.exchange, mine.routing_key) == ("", rule(case, "queue"))
+        mine is None or mine.exchange in exchanges or (mine.exchange, mine.routing_key) == ("", exchanges[1])
     )
 
 

@@ -193,3 +193,16 @@ def test_expires_may_be_a_moment_and_left_out_means_never():
 
 def test_expires_zero_is_now_not_never():
     assert expiry(0, NOW) == NOW
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"link": 5}, "link must be a task's name"),
+        ({"stamps": {"eta": "x"}}, "stamp 'eta' has the name of an option"),
+        ({"exchange": "media", "routing_key": "é" * 128}, "longer than the 255 bytes"),
+    ],
+)
+def test_what_only_the_broker_or_the_worker_would_refuse_is_refused_at_once(options, complaint):
+    with pytest.raises(InvalidOption, match=complaint):
+        Call("t", **options)
