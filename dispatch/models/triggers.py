@@ -255,8 +255,13 @@ def _to_python(field: models.Field[Any, Any], text: str) -> Any:
         raise ValidationError({"value": error.messages}) from None
     except (ValueError, TypeError) as error:  # fields of third parties
         raise ValidationError({"value": str(error)}) from None
+    return aware(value)
+
+
+def aware(value: Any) -> Any:
+    """Return a moment without a time zone as Django stores it: meant in the project's own. Other values stay."""
     if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
-        return timezone.make_aware(value)  # as in a form: meant in the project's time zone
+        return timezone.make_aware(value)
     return value
 
 

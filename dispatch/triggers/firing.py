@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Iterable
 from typing import Any
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import router
 from django.db.models import Model
 from django.db.models.fields.files import FieldFile
-from django.utils import timezone
 
 from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
 from dispatch.models import OutboxMessage
+from dispatch.models.triggers import aware
 from dispatch.triggers.code import CodeTrigger
 from dispatch.triggers.matching import AnyTrigger
 
@@ -90,10 +88,7 @@ def _value(instance: Model, name: str) -> Any:
         return value.name
     if hasattr(value, "resolve_expression"):  # F("count") + 1: the database alone knows
         return value
-    value = instance._meta.get_field(name).to_python(value)  # type: ignore[union-attr]  # only columns are mapped
-    if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
-        return timezone.make_aware(value)  # as Django does when it stores one
-    return value
+    return aware(instance._meta.get_field(name).to_python(value))  # type: ignore[union-attr]  # only columns are mapped
 
 
 def _origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
