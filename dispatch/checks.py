@@ -15,6 +15,7 @@ from dispatch.core.routing import compile_pattern
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
+from dispatch.registry import priorities
 from dispatch.registry.loading import find_router
 from dispatch.triggers.code import declared
 
@@ -66,7 +67,7 @@ def check_installed(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """dispatch.W001 to W004, over the registry's rows; nothing while the tables are missing."""
+    """dispatch.W001 to W007, over the registry's rows; nothing while the tables are missing."""
     using = router.db_for_read(RegistryVersion)
     if not databases or using not in databases:
         return []
@@ -75,7 +76,13 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
             return []
     try:
         snapshot = registry.current()
-        return [*_destinations(snapshot), *_triggers(snapshot), *_code_triggers(snapshot), *_routes(using)]
+        return [
+            *_destinations(snapshot),
+            *_triggers(snapshot),
+            *_code_triggers(snapshot),
+            *_routes(using),
+            *_priorities(snapshot),
+        ]
     except DatabaseError:
         return []  # a migration is pending, of which this check must not keep anyone
 
@@ -126,3 +133,14 @@ def _routes(using: str) -> Iterator[CheckMessage]:
             yield checks.Warning(
                 f"Route {route.pattern!r} cannot work: {error}", hint=hint, id="dispatch.W004"
             )
+
+
+def _priorities(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
+    for name in sorted(snapshot.table.queues):
+        for concern in priorities.concerns(snapshot, name):
+            if concern.kind == priorities.MIXED:
+                hint = "See docs/explanation/routing.md, Priorities: brokers disagree on what an unset one means."
+                yield checks.Warning(concern.text, hint=hint, id="dispatch.W006")
+            else:
+                hint = "See docs/explanation/routing.md, Priorities: what each kind of queue makes of them."
+                yield checks.Warning(concern.text, hint=hint, id="dispatch.W007")

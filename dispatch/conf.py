@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 
+from dispatch.core.encoding import COMPRESSIONS, DEFAULT_SERIALIZER, SERIALIZERS, absence
 from dispatch.core.wording import redact, suggest
 from dispatch.exceptions import ConfigurationError
 
@@ -42,6 +43,16 @@ class Broker:
     def is_urgent_low(self) -> bool:
         """Whether 0 is the most urgent priority, as on Redis, instead of the least."""
         return self.scheme in _REDIS
+
+    @property
+    def serializer(self) -> str:
+        """The serializer of messages whose call and task name none: Celery's ``task_serializer`` in ``CONF``."""
+        return self.conf.get("task_serializer") or DEFAULT_SERIALIZER
+
+    @property
+    def compression(self) -> str | None:
+        """The compression of messages whose call and task name none: Celery's ``task_compression`` in ``CONF``."""
+        return self.conf.get("task_compression") or None
 
 
 class Setting(Generic[T]):
@@ -97,7 +108,7 @@ class Conf:
     SENSITIVE_FIELDS = Setting[tuple[str, ...]]((), _names, 'a list of fields such as "app.model.field"')
     SERIALIZERS = Setting[tuple[str, ...]](
         ("json",),
-        lambda value: _names(value) and "json" in value and set(value) <= {"json", "yaml", "msgpack"},
+        lambda value: _names(value) and DEFAULT_SERIALIZER in value and set(value) <= SERIALIZERS.keys(),
         "a list of json, yaml and msgpack, json among them (pickle is refused: it runs code)",
     )
     ROUTERS = Setting[tuple[str, ...]]((), _names, "a list of dotted paths of router callables")
@@ -117,6 +128,13 @@ class Conf:
         if not entries:
             return {DEFAULT_BROKER: _celery_broker()}
         return {alias: _broker(alias, entry) for alias, entry in entries.items()}
+
+    def serializer(self, alias: str) -> str:
+        """Return what a message to this broker is written in if neither call nor task says so."""
+        if len(self.SERIALIZERS) == 1:
+            return DEFAULT_SERIALIZER  # no send need read all brokers for that
+        broker = self.brokers.get(alias)
+        return broker.serializer if broker else DEFAULT_SERIALIZER
 
 
 conf = Conf()
@@ -140,6 +158,8 @@ def problems() -> Iterator[str]:
             yield known[name].complaint(value)
         elif name == "BROKERS":
             yield from _broker_problems(value)
+        elif name == "SERIALIZERS":
+            yield from (f'DISPATCH["SERIALIZERS"]: {lack}.' for each in value if (lack := absence(each)))
 
 
 def _broker_problems(entries: Mapping[str, Any]) -> Iterator[str]:
@@ -170,7 +190,25 @@ def _broker(alias: str, entry: Any) -> Broker:
         raise ConfigurationError(
             f"{where}: RESULT_BACKEND must be a text, and CONF a dictionary of Celery settings."
         )
+    _check_encoding(f'{where}["CONF"]', extra)
     return Broker(alias, url, backend, extra)
+
+
+def _check_encoding(where: str, extra: Mapping[str, Any]) -> None:
+    if (serializer := extra.get("task_serializer")) is not None:
+        more = ', or add it to DISPATCH["SERIALIZERS"]'
+        _check_codec(f'{where}["task_serializer"]', serializer, conf.SERIALIZERS, more)
+    if (compression := extra.get("task_compression")) is not None:
+        _check_codec(f'{where}["task_compression"]', compression, tuple(COMPRESSIONS))
+
+
+def _check_codec(where: str, name: Any, known: Collection[str], more: str = "") -> None:
+    if name not in known:
+        raise ConfigurationError(
+            f"{where} is {redact(repr(name))}, but must be one of {', '.join(known)}{more}."
+        )
+    if lacking := absence(name):
+        raise ConfigurationError(f"{where}: {lacking}.")
 
 
 def _celery_broker() -> Broker:

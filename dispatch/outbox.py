@@ -12,12 +12,14 @@ from typing import Any
 from django.db import router
 from django.utils import timezone
 
+from dispatch.client import encoding
 from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
+from dispatch.core.encoding import absence
 from dispatch.core.message import plain, to_json
 from dispatch.core.routing import Destination, Request, Target
 from dispatch.core.wording import redact, storable
-from dispatch.exceptions import InvalidOption, SendError
+from dispatch.exceptions import InvalidOption
 from dispatch.models import OutboxMessage
 from dispatch.models.outbox import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH, OutboxQuerySet, new_task_id
 from dispatch.models.parts import database_now
@@ -25,6 +27,8 @@ from dispatch.registry import Snapshot, current
 from dispatch.signals import message_dead, message_enqueued
 
 Status = OutboxMessage.Status
+#: Stands in the place of a queue's name while a task is paused.
+PAUSED_TASK = "(paused task)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +98,16 @@ def resolve(message: OutboxMessage, snapshot: Snapshot) -> Destination:
     return snapshot.destination(name, Target(**message.explicit_target), request)
 
 
-def restamp(using: str, snapshot: Snapshot) -> int:
-    """Let pending messages follow the registry: write their broker and queue anew; return how many moved.
+def stamp(task_name: str, destination: Destination, snapshot: Snapshot) -> tuple[str, str]:
+    """Return the broker and the queue under whose names a message waits.
 
-    Messages whose task, broker, queue and pin agree move together. Where a router callable reads the arguments, each is
-    resolved by itself.
+    A claim passes over what is paused or failing by these names alone. So a message to an exchange waits under a queue
+    that it reaches, a paused one before others, and one of a paused task under no queue's name.
     """
-    pending = OutboxMessage.objects.using(using).filter(status=Status.PENDING).order_by()
-    moved = 0
-    for task_name, broker, queue, pinned in pending.values_list(
-        "task_name", "broker", "queue", "pinned"
-    ).distinct():
-        alike = pending.filter(task_name=task_name, broker=broker, queue=queue, pinned=pinned)
-        if task_name in snapshot.tasks and snapshot.reads_arguments(task_name) and not pinned:
-            moved += sum(
-                _move(alike.filter(pk=row.pk), row, snapshot) for row in alike.order_by("pk").iterator()
-            )
-        elif (example := alike.first()) is not None:
-            moved += _move(alike, example, snapshot)
-    return moved
-
-
-def _move(alike: OutboxQuerySet, example: OutboxMessage, snapshot: Snapshot) -> int:
-    try:
-        destination = resolve(example, snapshot)
-        broker, queue = destination.broker, destination.queue
-    except SendError:  # its attempt will say why; until then it waits under no queue's name
-        broker, queue = example.broker, ""
-    if (broker, queue) == (example.broker, example.queue):
-        return 0
-    return alike.update(broker=broker, queue=queue)
+    if task_name in snapshot.paused_tasks:
+        return destination.broker, PAUSED_TASK
+    paused = (queue for queue in destination.queues if queue in snapshot.paused)
+    return destination.broker, next(paused, destination.queue or next(iter(destination.queues), ""))
 
 
 def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> OutboxMessage:
@@ -134,16 +118,19 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
     countdown = options.pop("countdown", None) if call.countdown is None else call.countdown
     expires = options.pop("expires", None) if call.expires is None else call.expires
     options |= call.options()
-    _check_serializer(options)
     for name in call.linked():
         snapshot.task(name)
     eta = due(countdown, call.eta, now)
     if call.deliver_eta and eta > now:
         options["eta"] = eta.isoformat()
     destination = snapshot.destination(call.name, call.target, Request(call.name, args, kwargs, options))
+    _check_encoding(destination.broker, args, kwargs, options)
+    if "eta" in options:
+        _check_waiting_worker(snapshot, destination)
     if destination.is_broadcast:
         options["ignore_result"] = True  # many workers, one task id: their results would overwrite each other
     target = {key: value for key, value in asdict(call.target).items() if value is not None}
+    broker, queue = stamp(call.name, destination, snapshot)
     return OutboxMessage(
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
         task_name=call.name,
@@ -152,8 +139,8 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
         options=options | target,
         headers=plain(dict(call.headers or {}), "/headers"),
         ignore_result=bool(options.get("ignore_result")),
-        broker=destination.broker,
-        queue=destination.queue,
+        broker=broker,
+        queue=queue,
         pinned=call.queue is not None or call.exchange is not None,
         created_at=now,
         available_at=now if call.deliver_eta else max(eta, now),
@@ -172,13 +159,32 @@ def _origin_columns(origin: Origin) -> dict[str, Any]:
     }
 
 
-def _check_serializer(options: dict[str, Any]) -> None:
-    serializer = options.get("serializer", "json")
+def _check_encoding(broker: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> None:
+    serializer = options.get("serializer") or conf.serializer(broker)
     if serializer not in conf.SERIALIZERS:
         allowed = ", ".join(conf.SERIALIZERS)
         raise InvalidOption(
             f'serializer {serializer!r} is not allowed: use one of {allowed}, or add it to DISPATCH["SERIALIZERS"] '
             f"(yaml and msgpack can be allowed, pickle never)."
+        )
+    for codec in (serializer, options.get("compression")):
+        if codec and (lacking := absence(codec)):
+            raise InvalidOption(f"{lacking}.")
+    encoding.check(
+        serializer, args, kwargs, encoding.embed(options.get("link", ()), options.get("link_error", ()))
+    )
+
+
+def _check_waiting_worker(snapshot: Snapshot, destination: Destination) -> None:
+    """Raise InvalidOption where an eta in the message would stop its worker (decision 12)."""
+    alike = (queue for queue in snapshot.table.queues.values() if queue.broker == destination.broker)
+    quorum = [queue.name for queue in alike if queue.arguments.get("x-queue-type") == "quorum"]
+    broker = conf.brokers.get(destination.broker)
+    if quorum and broker and broker.has_exchanges:
+        raise InvalidOption(
+            f"deliver_eta cannot be used on broker {destination.broker!r}: it has the quorum queue {quorum[0]!r}, "
+            f"and a worker of quorum queues takes no other message while it waits for an eta. "
+            f"Leave deliver_eta out: the message waits in the outbox."
         )
 
 

@@ -7,7 +7,8 @@ from django.utils.translation import gettext as _
 from dispatch import registry
 from dispatch.core.routing import Destination
 from dispatch.exceptions import NoDestination, UnknownTask
-from dispatch.registry.explain import explain as why
+from dispatch.registry.explain import decide
+from dispatch.registry.usage import usage
 
 
 def explain(task: str) -> str:
@@ -28,6 +29,20 @@ def short(task: str) -> tuple[str, str]:
     except (NoDestination, UnknownTask) as error:
         return "", str(error)
     return destination.exchange or destination.queue, _reason(snapshot, task)
+
+
+def queues_of(task: str) -> tuple[str, ...]:
+    """Return the queues that a registered task's messages reach, none where it has nowhere to go."""
+    try:
+        return registry.current().destination(task).queues
+    except (NoDestination, UnknownTask):
+        return ()
+
+
+def queues_of_trigger(name: str) -> tuple[str, ...]:
+    """Return the queues that the messages of an enabled trigger with a queue or priority of its own reach."""
+    found = [s.destination for s in usage(registry.current()).senders if s.trigger == name]
+    return found[0].queues if found and found[0] else ()
 
 
 def place(destination: Destination) -> str:
@@ -58,7 +73,7 @@ def _exchange(destination: Destination) -> str:
 
 
 def _reason(snapshot: registry.Snapshot, task: str) -> str:
-    decided_by = why(snapshot, task).decided_by
+    decided_by = decide(snapshot, task).decided_by
     rule = decided_by.get("queue") or decided_by.get("exchange") or ""
     if snapshot.reads_arguments(task):
         return _("by %(rule)s, as far as a router callable decides without arguments") % {"rule": rule}

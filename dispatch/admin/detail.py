@@ -11,11 +11,13 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import links, log, parts
+from dispatch.admin import links, live, log, parts
 from dispatch.admin.destinations import place
+from dispatch.admin.links import Link
 from dispatch.core.message import MASK
 from dispatch.core.routing import Destination
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
@@ -32,14 +34,6 @@ class Argument:
 
     name: str
     value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A text, and an address where the user may follow it."""
-
-    text: str
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +57,7 @@ class Detail:
     arguments: list[Argument]
     is_known: bool
     destination: str
+    seen: SafeString
     options: list[Argument]
     header_names: str
     times: list[tuple[str, Any]]
@@ -82,6 +77,7 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
         arguments=arguments(message, task),
         is_known=task is not None,
         destination=destination(message),
+        seen=live.look(_queues(message)),
         options=[Argument(name, _json(value)) for name, value in message.options.items()],
         header_names=parts.listed(message.headers),
         times=times(message, result),
@@ -140,6 +136,14 @@ def destination(message: OutboxMessage) -> str:
     if not message.queue:
         return _("an exchange on broker %(broker)s") % {"broker": message.broker}
     return _("queue %(queue)s on broker %(broker)s") % {"queue": message.queue, "broker": message.broker}
+
+
+def _queues(message: OutboxMessage) -> list[str]:
+    """Return the queues that it was published to, or waits for."""
+    published = (message.published_to or {}).get("queues")
+    if isinstance(published, list) and published:
+        return [str(name) for name in published[: live.MOST_ASKED]]
+    return [message.queue] if message.queue else []
 
 
 def times(message: OutboxMessage, result: Result | None) -> list[tuple[str, Any]]:

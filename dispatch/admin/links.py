@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -9,6 +10,14 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text, and an address where the user may follow it."""
+
+    text: str
+    url: str = ""
 
 
 def change_url(row: Model, site: str = "admin") -> str:

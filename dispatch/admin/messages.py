@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import links, parts
+from dispatch.admin import links, live, parts
 from dispatch.admin.detail import describe
 from dispatch.admin.log import BoundedPaginator, LogList, QueueFilter, TaskFilter, search
 from dispatch.admin.moves import MOVES, perform
@@ -22,6 +22,9 @@ from dispatch.models import OutboxMessage
 
 #: What the address bar may filter by: any other lookup could read masked arguments letter by letter.
 LOOKUPS = frozenset({"status__exact", "origin__exact", "queue", "task_name", "object_model", "object_pk"})
+
+#: Messages in these statuses still want a worker: the list warns where their queue has none.
+AWAITED = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED, OutboxMessage.Status.PUBLISHED)
 
 
 @admin.register(OutboxMessage)
@@ -47,6 +50,9 @@ class OutboxMessageAdmin(parts.ReadOnlyAdmin):
     actions = ("requeue", "cancel")
     fieldsets = ((None, {"fields": ("task_name",)}),)
     change_form_template = "admin/dispatch/outboxmessage/change_form.html"
+
+    class Media:
+        js = ("dispatch/live.js",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LogList]:
         return LogList
@@ -137,8 +143,11 @@ class OutboxMessageAdmin(parts.ReadOnlyAdmin):
         )
 
     @admin.display(description=_("queue"))
-    def at_queue(self, message: OutboxMessage) -> str:
-        return message.queue or parts.EMPTY
+    def at_queue(self, message: Any) -> SafeString | str:
+        if message.status not in AWAITED or message.result_status:
+            return message.queue or parts.EMPTY
+        warning = live.look([message.queue] if message.queue else [], "brief")
+        return format_html("{} {}", message.queue or parts.EMPTY, warning)
 
     @admin.display(description=_("object"))
     def source_object(self, message: Any) -> SafeString | str:

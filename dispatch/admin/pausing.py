@@ -13,11 +13,12 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import parts
+from dispatch.admin.explained import ExplainedAdmin
 
 MOST_NAMED = 10
 
 
-class PausingAdmin(parts.Admin):
+class PausingAdmin(ExplainedAdmin):
     """Base of the pages of rows that have a flag ``paused``."""
 
     actions = ("pause", "resume")

@@ -7,13 +7,15 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import registry
-from dispatch.admin import parts
+from dispatch.admin import inflow, live, parts, reasons
+from dispatch.admin.explained import Explained, ExplainedAdmin, Pages
 from dispatch.admin.pausing import PausingAdmin
 from dispatch.core import routing
 from dispatch.core.wording import suggest
@@ -27,7 +29,7 @@ DECLARED_ONCE = _(
 
 
 @admin.register(Exchange)
-class ExchangeAdmin(parts.Admin):
+class ExchangeAdmin(ExplainedAdmin):
     """Exchanges: only needed where a message goes to several queues, or is chosen by its routing key."""
 
     intro = _(
@@ -57,6 +59,12 @@ class ExchangeAdmin(parts.Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("bindings__queue")
+
+    def explain(self, request: HttpRequest, row: Exchange) -> Explained:
+        return inflow.of_exchange(row.name, Pages(self.admin_site, request))
+
+    def concerned_queues(self, row: Exchange) -> list[str]:
+        return []
 
     @admin.display(description=_("bound queues"))
     def bound_queues(self, exchange: Exchange) -> str:
@@ -89,7 +97,7 @@ class QueueAdmin(PausingAdmin):
     )
     empty_help = _("No queue yet: add one, and mark it as default to take what no route sends elsewhere.")
     form = QueueForm
-    list_display = ("name", "state", "broker", "queue_type", "priorities", "bound_to")
+    list_display = ("name", "state", "on_broker", "broker", "queue_type", "priorities", "bound_to")
     list_filter = ("paused", "broker", "queue_type")
     search_fields = ("name",)
     ordering = ("name",)
@@ -118,6 +126,19 @@ class QueueAdmin(PausingAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("bindings__exchange")
+
+    def get_urls(self) -> list[Any]:
+        return [path("seen/", live.view(self.admin_site), name="dispatch_queue_seen"), *super().get_urls()]
+
+    def explain(self, request: HttpRequest, row: Queue) -> Explained:
+        return inflow.of_queue(row.name, Pages(self.admin_site, request))
+
+    def concerned_queues(self, row: Queue) -> list[str]:
+        return [row.name]
+
+    @admin.display(description=_("on the broker"))
+    def on_broker(self, queue: Queue) -> SafeString:
+        return live.look([queue.name], "short")
 
     @admin.display(description=_("state"), ordering="paused")
     def state(self, queue: Queue) -> SafeString:
@@ -150,7 +171,7 @@ class RouteForm(parts.Form):
 
 
 @admin.register(Route)
-class RouteAdmin(parts.Admin):
+class RouteAdmin(ExplainedAdmin):
     """Routes, in the order in which they are tried."""
 
     intro = _(
@@ -186,6 +207,17 @@ class RouteAdmin(parts.Admin):
         last = Route.objects.aggregate(last=Max("position"))["last"]
         return {"position": 0 if last is None else last + 10, **super().get_changeform_initial_data(request)}
 
+    def explain(self, request: HttpRequest, row: Route) -> Explained:
+        return reasons.of_route(row, Pages(self.admin_site, request))
+
+    def concerned_queues(self, row: Route) -> list[str]:
+        return reasons.queues_of_route(row) if row.enabled else []
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if text := reasons.concern_to_come(form.instance):
+            messages.warning(request, text)
+
     def save_model(self, request: HttpRequest, obj: Route, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         names = registry.current().tasks
@@ -209,7 +241,8 @@ class RouteAdmin(parts.Admin):
         if _is_router(route):
             return _t("as the router decides")
         if route.queue:
-            return format_html('<span class="dispatch-whole">→ {}</span>', route.queue)
+            warning = live.look([route.queue.name], "brief")
+            return format_html('<span class="dispatch-whole">→ {}</span> {}', route.queue, warning)
         if route.exchange:
             return _t("→ exchange %(exchange)s, key “%(key)s”") % {
                 "exchange": route.exchange,

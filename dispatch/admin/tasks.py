@@ -13,7 +13,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import destinations, links, parts, schema
+from dispatch.admin import destinations, links, live, parts, reasons, schema
+from dispatch.admin.explained import Explained, Pages
 from dispatch.admin.pausing import PausingAdmin
 from dispatch.conf import conf
 from dispatch.core.wording import suggest
@@ -55,7 +56,7 @@ class TaskForm(parts.Form):
             names = list(dict.fromkeys([*conf.SERIALIZERS, self.instance.serializer or "json"]))
             field: Any = self.fields["serializer"]
             field.choices = [
-                ("", _("json, unless the call names one")),
+                ("", _("the broker's own (json), unless the call names one")),
                 *((n, n) for n in names),
             ]
 
@@ -116,6 +117,12 @@ class TaskDefinitionAdmin(PausingAdmin):
             *([(_("Where it comes from"), {"fields": ("source", "manifest_link")})] if obj else []),
         ]
 
+    def explain(self, request: HttpRequest, row: TaskDefinition) -> Explained:
+        return reasons.of_task(row.name, Pages(self.admin_site, request))
+
+    def concerned_queues(self, row: TaskDefinition) -> tuple[str, ...]:
+        return destinations.queues_of(row.name)
+
     @admin.display(description=_("task"), ordering="name")
     def task(self, row: TaskDefinition) -> SafeString:
         return parts.dotted(row.name)
@@ -124,13 +131,17 @@ class TaskDefinitionAdmin(PausingAdmin):
     def goes_to(self, row: TaskDefinition) -> SafeString:
         name, reason = destinations.short(row.name)
         target = format_html("→ {}", name) if name else parts.badge("warning", _("nowhere"))
-        return format_html('{}<br><span class="dispatch-quiet">{}</span>', target, reason)
+        warnings = live.look(destinations.queues_of(row.name), "brief")
+        return format_html('{} {}<br><span class="dispatch-quiet">{}</span>', target, warnings, reason)
 
     @admin.display(description=_("resolved destination"))
     def destination(self, row: TaskDefinition) -> SafeString | str:
         name, _reason = destinations.short(row.name)
         text = destinations.explain(row.name)
-        return text if name else format_html("{} {}", parts.badge("warning", _("nowhere")), text)
+        if not name:
+            return format_html("{} {}", parts.badge("warning", _("nowhere")), text)
+        warnings = live.look(destinations.queues_of(row.name), "brief")
+        return format_html('{} {} (<a href="#dispatch-explained">{}</a>)', text, warnings, _("why"))
 
     @admin.display(description=_("parameters"))
     def takes(self, row: TaskDefinition) -> str:

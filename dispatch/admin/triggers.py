@@ -15,7 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links, parts
+from dispatch.admin import destinations, links, parts
+from dispatch.admin.explained import warn
 from dispatch.admin.mapping import ArgumentFormSet
 from dispatch.admin.models import choices, field_names
 from dispatch.admin.schema import parameters
@@ -147,6 +148,14 @@ class TriggerAdmin(parts.Admin):
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.choices_view)
         return [path("choices/", view, name="dispatch_trigger_choices"), *super().get_urls()]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        warn(
+            request,
+            destinations.queues_of_trigger(form.instance.name),
+            is_all=form.instance.priority is not None,
+        )
 
     def choices_view(self, request: HttpRequest) -> JsonResponse:
         """Tell the form's script which columns the chosen model has, and what the chosen task takes."""

@@ -20,7 +20,7 @@ def declare(link: Link, table: RoutingTable, queue: Queue) -> None:
     """
     try:
         with link.channel() as channel:
-            for entity in topology.declarable(table, queue):
+            for entity in topology.consumable(link.connection, table, queue):
                 entity.bind(channel).declare()
     except PreconditionFailed as error:
         raise QueueUnavailable(f"{error.reply_text}. {LASTING} {REMEDY.format(name=queue.name)}") from None

@@ -19,6 +19,8 @@ from dispatch.exceptions import QueueUnavailable
 POLL = 0.1
 #: How often each process of a pool is asked to end before that is given up.
 ROUNDS = 5
+#: Seconds after which a worker has noticed that a process of its pool ended, which it looks for every five.
+NOTICED = 10.0
 #: kombu's own words for arguments, which become AMQP's when a queue is declared.
 WORDED_ARGUMENTS = ("expires", "message_ttl", "max_length", "max_length_bytes", "max_priority")
 
@@ -30,7 +32,7 @@ def consume(link: Link, table: RoutingTable, queue: Queue, worker: str) -> None:
     The worker is told one binding: remote control cannot carry more, and the others are on the broker.
     Raises QueueUnavailable if it does not, or if it had better not.
     """
-    entity = topology.declarable(table, queue)[0]
+    entity = topology.consumable(link.connection, table, queue)[0]
     if link.has_exchanges:
         _refuse_contradiction(link, table, entity, worker)
     _tell(link, "add_consumer", worker, _in_words_of_celery(entity))
@@ -55,15 +57,22 @@ def renew_pool(link: Link, worker: str) -> bool:
     worker's setting ``worker_pool_restarts`` does not allow it, or a process stays.
     """
     old = _processes(link, worker)
-    for _ in range(ROUNDS * len(old)):
-        answer = ask(link, "pool_restart", workers=[worker]).get(worker)
-        if not isinstance(answer, dict) or "ok" not in answer:
-            return False
+    deadline = time.monotonic() + NOTICED
+    commands = ROUNDS * len(old)
+    while commands or time.monotonic() < deadline:
         # an idle process sees the command only when work wakes it, and each command wakes one
+        if commands and not _restart(link, worker):
+            return False
+        commands = max(commands - 1, 0)
         if not old & (_processes(link, worker) - _busy(link, worker)):
             return True
         time.sleep(POLL)
-    return not old
+    return False
+
+
+def _restart(link: Link, worker: str) -> bool:
+    answer = ask(link, "pool_restart", workers=[worker]).get(worker)
+    return isinstance(answer, dict) and "ok" in answer
 
 
 def _processes(link: Link, worker: str) -> set[int]:

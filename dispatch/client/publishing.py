@@ -8,7 +8,6 @@ and a relay is another one.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +17,9 @@ from amqp.exceptions import MessageNacked
 from kombu import Connection, Exchange, Producer
 from kombu.exceptions import KombuError
 
-from dispatch.client import app, topology
+from dispatch.client import app, encoding, topology
 from dispatch.conf import Broker, conf
-from dispatch.core.message import Message, to_json
+from dispatch.core.message import Message
 from dispatch.core.routing import Destination, RoutingTable
 from dispatch.core.wording import redact
 from dispatch.exceptions import (
@@ -157,12 +156,13 @@ class Publisher:
             raise MessageRefused(_sentence("The message cannot be encoded", error)) from None
 
     def _publish(self, session: Session, message: Message, destination: Destination) -> None:
-        headers, properties, body, encoding = _parts(app.sender(self.broker.alias, self.broker.url), message)
+        headers, properties = _headers(app.sender(self.broker.alias, self.broker.url), message)
+        body, written = encoding.body(message, self._serializer(message))
         options: dict[str, Any] = {
             **properties,
-            **encoding,
+            **written,
             "headers": headers,
-            "compression": message.compression,
+            "compression": message.compression or self.broker.compression,
             "retry": False,
             "expiration": _seconds_left(message.expires),
             "delivery_mode": message.delivery_mode or PERSISTENT,
@@ -174,12 +174,19 @@ class Publisher:
             options["mandatory"] = not destination.is_broadcast  # its receivers come and go
         elif destination.is_broadcast:
             options["declare"] = [Exchange(destination.exchange, "fanout")]
-        for exchange, routing_key in topology.addresses(session.connection, destination):
+        default_key = session.table.default.queue if session.table else None
+        for exchange, routing_key in topology.addresses(session.connection, destination, default_key):
             session.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
 
+    def _serializer(self, message: Message) -> str:
+        serializer = message.serializer or self.broker.serializer
+        if serializer not in conf.SERIALIZERS:
+            raise MessageRefused(f'Serializer {serializer!r} is not one of DISPATCH["SERIALIZERS"].')
+        return serializer
 
-def _parts(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any]]:
-    """Return headers, properties, body and encoding of a message of protocol 2, as Celery writes them."""
+
+def _headers(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return headers and properties of a message of protocol 2, as Celery writes them."""
     headers, properties, _, _ = celery.amqp.as_task_v2(
         message.task_id,
         message.task,
@@ -196,15 +203,7 @@ def _parts(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any
         **message.stamps,
     )
     headers.update(message.headers)
-    links = {"callbacks": message.link or None, "errbacks": message.link_error or None}
-    embed = {**links, "chain": None, "chord": None}
-    if message.serializer in (None, "json"):
-        body = f"[{message.args}, {message.kwargs}, {to_json(embed)}]"
-        return headers, properties, body, {"content_type": "application/json", "content_encoding": "utf-8"}
-    if message.serializer not in conf.SERIALIZERS:
-        raise MessageRefused(f'Serializer {message.serializer!r} is not one of DISPATCH["SERIALIZERS"].')
-    decoded = (json.loads(message.args), json.loads(message.kwargs), embed)
-    return headers, properties, decoded, {"serializer": message.serializer}
+    return headers, properties
 
 
 def _seconds_left(expires: dt.datetime | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import kombu
@@ -15,16 +16,22 @@ def has_exchanges(connection: kombu.Connection) -> bool:
     return bool(connection.transport.driver_type == "amqp")
 
 
-def addresses(connection: kombu.Connection, destination: Destination) -> list[tuple[str, str]]:
+def addresses(
+    connection: kombu.Connection, destination: Destination, default_key: str | None = None
+) -> list[tuple[str, str]]:
     """Return the (exchange, routing key) pairs to publish to.
 
     kombu's own matching on Redis is wrong for ``*`` and ``#``, and a key that matches nothing vanishes there; so the
-    queues that the registry's bindings reach are addressed one by one.
+    queues that the registry's bindings reach are addressed one by one. A broadcast on Redis goes to a channel whose
+    name ends in the key under which a worker listens: none; or, with Celery's ``Broadcast``, its default routing key,
+    which is the name of its default queue. Nobody listens to both.
     """
     if has_exchanges(connection):
         return [(destination.exchange, destination.routing_key)]
-    broadcast = [(destination.exchange, "")] if destination.is_broadcast else []
-    return broadcast + [("", queue) for queue in destination.queues]
+    keys = [""] if destination.is_broadcast else []
+    if keys and connection.transport.driver_type == "redis":
+        keys += filter(None, [destination.routing_key or default_key])
+    return [(destination.exchange, key) for key in keys] + [("", queue) for queue in destination.queues]
 
 
 def broker_priority(connection: kombu.Connection, priority: int | None) -> int | None:
@@ -65,6 +72,30 @@ def declarable(table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
             **common,
         )
         for b in queue.bindings
+    ]
+
+
+def consumable(connection: kombu.Connection, table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
+    """Return kombu's queues for a queue as a worker consumes it, one per binding.
+
+    On brokers without exchanges the relay puts a message to a fanout exchange into each bound queue itself; and a queue
+    that is bound to such an exchange there listens to the broadcast alone: its own list is read no more.
+    """
+    if has_exchanges(connection):
+        return declarable(table, queue)
+    bindings = tuple(b for b in queue.bindings if table.exchanges[b.exchange].type != "fanout")
+    if bindings or not queue.bindings:
+        return declarable(table, replace(queue, bindings=bindings))
+    # not the direct exchange of its name, which may be that of the fanout exchange
+    arguments = dict(queue.arguments) or None
+    return [
+        kombu.Queue(
+            queue.name,
+            kombu.Exchange(""),
+            routing_key=queue.name,
+            durable=queue.durable,
+            queue_arguments=arguments,
+        )
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from dispatch.core.encoding import COMPRESSIONS
 from dispatch.core.message import plain
 from dispatch.core.routing import HIGHEST_PRIORITY, Target
 from dispatch.core.wording import UNSENDABLE
@@ -53,8 +54,6 @@ OWN_STAMPS = OWN_HEADERS | {
     "name", "task_id", "args", "kwargs", "countdown", "group_id", "chord", "chain", "callbacks", "errbacks",
     "reply_to", "time_limit", "soft_time_limit", "create_sent_event", "now", "timezone",
 }  # fmt: skip
-#: kombu's names; whether a codec is installed shows where the message is published.
-COMPRESSIONS = ("brotli", "bzip2", "gzip", "lzma", "zlib", "zstd")
 LONGEST_KEY = 255
 TEXTS = ("name", "queue", "exchange", "routing_key", "serializer", "compression", "shadow", "reply_to")
 

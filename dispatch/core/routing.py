@@ -191,6 +191,10 @@ class RoutingTable:
                 return (*found, route)
         return tuple(found)
 
+    def matching(self, task: str) -> tuple[Route, ...]:
+        """Return every route that has to do with a name: those whose pattern matches, and all router callables."""
+        return tuple(route for matcher, route in self._matchers if matcher is None or matcher.match(task))
+
     def target_for(self, own: Target, candidates: Iterable[Route], request: Request) -> Target:
         """Return what the registry asks for: the task's definition, then the first route, then the default."""
         answers = (route.ask(request) for route in candidates)

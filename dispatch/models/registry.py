@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
 from dispatch.core import patterns, routing
-from dispatch.core.call import COMPRESSIONS
+from dispatch.core.encoding import COMPRESSIONS, absence
 from dispatch.core.schema import Parameters
 from dispatch.exceptions import ConfigurationError
 from dispatch.models.base import PRIORITY, RegistryModel
@@ -247,6 +247,8 @@ class TaskDefinition(WithTarget):
             if value and value not in known:
                 message = _("%(value)s is not allowed: use one of %(known)s.")
                 raise ValidationError({name: message % {"value": value, "known": ", ".join(known)}})
+            if value and (lacking := absence(value)):
+                raise ValidationError({name: f"{lacking}."})
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:

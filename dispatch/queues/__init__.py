@@ -1,24 +1,30 @@
 """What operators do with queues: look at them, declare, delete, empty and pause them, make workers consume them."""
 
 from dispatch.queues.applying import Plan, Step, carry_out, plan, renew_pools
-from dispatch.queues.launching import Launch, launches
+from dispatch.queues.launching import Launch, launches, launches_for
 from dispatch.queues.operations import Outcome, declare, delete, peek, purge, set_paused
-from dispatch.queues.overview import Line, overview
+from dispatch.queues.overview import Line, Seen, look, overview
+from dispatch.queues.sight import Sight, sights
 
 __all__ = [
     "Launch",
     "Line",
     "Outcome",
     "Plan",
+    "Seen",
+    "Sight",
     "Step",
     "carry_out",
     "declare",
     "delete",
     "launches",
+    "launches_for",
+    "look",
     "overview",
     "peek",
     "plan",
     "purge",
     "renew_pools",
     "set_paused",
+    "sights",
 ]

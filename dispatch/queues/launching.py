@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from dataclasses import dataclass
 
 from dispatch import registry
 from dispatch.conf import DEFAULT_BROKER
+from dispatch.core.routing import Destination
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Manifest
 from dispatch.queues.selection import by_broker, chosen
 
 DEFAULT_APP = "worker"
 LONGEST_NODE_NAME = 40
+DIGEST_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,16 @@ def launches(names: Sequence[str] | None, app: str | None = None) -> list[Launch
     ]
 
 
+def launches_for(destination: Destination) -> list[Launch]:
+    """Return the commands of workers that get what is sent there: for a broadcast, of every worker of its broker.
+
+    Raises as :func:`launches` does.
+    """
+    if destination.is_broadcast:
+        return [launch for launch in launches(None) if launch.broker == destination.broker]
+    return launches(list(destination.queues)) if destination.queues else []
+
+
 def _launch(alias: str, queues: tuple[str, ...], app: str, *, whole: bool) -> Launch:
     node = _node_name(alias if whole else "-".join(queues))
     command = ["celery", "-A", app, "worker", "-Q", ",".join(queues), "-n", f"{node}@%h"]
@@ -54,8 +67,16 @@ def _launch(alias: str, queues: tuple[str, ...], app: str, *, whole: bool) -> La
 
 
 def _node_name(text: str) -> str:
-    """Return a text as the part of a node name before the @; Celery reads % as the start of a placeholder."""
-    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[:LONGEST_NODE_NAME]
+    """Return a text as the part of a node name before the @; Celery reads % as the start of a placeholder.
+
+    What is too long ends in a digest of the whole: two workers of one name would take each other's remote control, and
+    on RabbitMQ the second does not start.
+    """
+    name = re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)
+    if len(name) <= LONGEST_NODE_NAME:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+    return f"{name[: LONGEST_NODE_NAME - DIGEST_LENGTH - 1]}-{digest}"
 
 
 def _manifest_app() -> str:

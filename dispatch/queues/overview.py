@@ -11,6 +11,7 @@ from django.db.models import Count
 
 from dispatch import registry
 from dispatch.client import inspection, workers
+from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
 from dispatch.models import OutboxMessage
@@ -26,6 +27,10 @@ MISSING = (
 UNCONSUMED = (
     "No worker consumes it: what is published to it waits. Start one (`manage.py dispatch worker-command {name}`), "
     "or let running ones take it (`manage.py dispatch queues apply`)."
+)
+UNANSWERED = (
+    "No worker answered within {timeout:g} s: none runs (`manage.py dispatch worker-command` says how to start one), "
+    "or none lets itself be asked, so that nobody knows who consumes it."
 )
 
 
@@ -71,7 +76,7 @@ def overview(using: str, names: Sequence[str] | None = None) -> list[Line]:
             queue.paused,
             queue.name == table.default.queue,
         )
-        for queue, seen in sorted(_all_seen(table, names), key=lambda pair: pair[0].name)
+        for queue, seen in sorted(look(names), key=lambda pair: pair[0].name)
     ]
 
 
@@ -80,7 +85,13 @@ def _waiting(using: str) -> dict[str, int]:
     return dict(rows.values_list("queue").annotate(Count("pk")))
 
 
-def _all_seen(table: RoutingTable, names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
+def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
+    """Ask the brokers, and yield each queue with what is seen of it; all of the registry for None.
+
+    A broker is asked for no longer than a few times ``BROKER_TIMEOUT``. Raises ConfigurationError for a name that the
+    registry does not have.
+    """
+    table = registry.current().table
     for alias, queues in by_broker(chosen(table.queues, names)):
         left = list(queues)
         try:
@@ -105,7 +116,13 @@ def _look(
     counted = found.consumers if consumers is None else consumers.get(queue.name, 0)
     if found.drift:
         return Seen("drift", found.drift, found.ready, counted)
-    return Seen("ok", UNCONSUMED.format(name=queue.name) if counted == 0 else "", found.ready, counted)
+    return Seen("ok", _unconsumed(queue.name, counted), found.ready, counted)
+
+
+def _unconsumed(name: str, consumers: int | None) -> str:
+    if consumers is None:
+        return UNANSWERED.format(timeout=conf.BROKER_TIMEOUT)
+    return "" if consumers else UNCONSUMED.format(name=name)
 
 
 def _consumers(link: inspection.Link) -> Counter[str] | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from dispatch.core.routing import Destination, Request, Target, merge
+from dispatch.core.routing import Destination, Request, Route, Target, merge
 from dispatch.core.wording import suggest
 from dispatch.exceptions import NoDestination
 from dispatch.registry.snapshot import Snapshot
 
 KEYS = ("queue", "exchange", "routing_key", "priority")
+CALL = "the call"
+DEFINITION = "the task's own definition"
+DEFAULT = "the default queue"
+NO_MATCH = "does not match"
+NOT_REACHED = "not reached: an earlier route decided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,43 @@ class _Reasoning:
         return Step(rule, _given(asks), _outcome(won, lost))
 
 
+def rule(route: Route) -> str:
+    """Return how a route is named in an explanation; no two routes share kind and pattern."""
+    return f"route {route.pattern!r} ({route.kind})"
+
+
 def explain(
     snapshot: Snapshot, name: str, call: Target = Target(), request: Request | None = None
 ) -> Explanation:
     """Explain where a task of this name would go, registered or not."""
+    return _explain(snapshot, name, call, request or Request(name), snapshot.table.routes)
+
+
+def decide(snapshot: Snapshot, name: str, call: Target = Target(), caller: str = CALL) -> Explanation:
+    """Explain in the steps alone that could decide: what is wanted for every task of the registry at once.
+
+    ``caller`` is what a call is named, for example after its trigger.
+    """
+    return _explain(snapshot, name, call, Request(name), (), caller)
+
+
+def _explain(
+    snapshot: Snapshot,
+    name: str,
+    call: Target,
+    request: Request,
+    others: Sequence[Route],
+    caller: str = CALL,
+) -> Explanation:
     reasoning = _Reasoning(Target(), {})
     steps: list[Step] = []
     try:
-        for step in _steps(snapshot, name, call, request or Request(name), reasoning):
+        steps.append(reasoning.weigh(caller, call))
+        task = snapshot.tasks.get(name)
+        steps.append(reasoning.weigh(DEFINITION, task.target if task else Target()))
+        for step in _routes(snapshot, request, others, reasoning):
             steps.append(step)  # noqa: PERF402 - what was seen before an error is told too
+        steps.append(reasoning.weigh(DEFAULT, snapshot.table.default))
         destination = snapshot.table.destination(reasoning.target)
     except NoDestination as error:
         return Explanation(name, None, reasoning.decided_by, tuple(steps), str(error))
@@ -67,34 +100,27 @@ def explain(
     return Explanation(name, destination, reasoning.decided_by, tuple(steps), _warning(snapshot, name))
 
 
-def _steps(
-    snapshot: Snapshot, name: str, call: Target, request: Request, reasoning: _Reasoning
+def _routes(
+    snapshot: Snapshot, request: Request, others: Sequence[Route], reasoning: _Reasoning
 ) -> Iterator[Step]:
-    yield reasoning.weigh("the call", call)
-    task = snapshot.tasks.get(name)
-    yield reasoning.weigh("the task's own definition", task.target if task else Target())
-    yield from _routes(snapshot, name, request, reasoning)
-    yield reasoning.weigh("the default queue", snapshot.table.default)
-
-
-def _routes(snapshot: Snapshot, name: str, request: Request, reasoning: _Reasoning) -> Iterator[Step]:
-    candidates = snapshot.table.candidates(name)
+    """Ask the routes that may decide; with ``others``, tell of all of these why they do not."""
+    asked = others or snapshot.candidates(request.task)
+    matching = {rule(route) for route in (snapshot.table.matching(request.task) if others else asked)}
     decided = False
-    for route in snapshot.table.routes:
-        rule = f"route {route.pattern!r} ({route.kind})"
-        if decided:
-            yield Step(rule, _given(route.target), "not reached: an earlier route decided")
-        elif route not in candidates:
-            yield Step(rule, _given(route.target), "does not match")
+    for route in asked:
+        if (name := rule(route)) not in matching:
+            yield Step(name, _given(route.target), NO_MATCH)
+        elif decided:
+            yield Step(name, _given(route.target), NOT_REACHED)
         elif (asks := route.ask(request)) is None:
-            yield Step(rule, {}, "leaves the choice to the next")
+            yield Step(name, {}, "leaves the choice to the next")
         else:
             decided = True
-            yield reasoning.weigh(rule, asks)
+            yield reasoning.weigh(name, asks)
 
 
 def _given(target: Target) -> dict[str, Any]:
-    return {key: value for key, value in asdict(target).items() if value is not None}
+    return {key: value for key in KEYS if (value := getattr(target, key)) is not None}
 
 
 def _outcome(won: list[str], lost: list[str]) -> str:

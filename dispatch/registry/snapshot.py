@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.core.message import MASK, unescape
-from dispatch.core.routing import Destination, Request, RoutingTable, Target, merge
+from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
 from dispatch.core.rules import Trigger
 from dispatch.core.schema import Parameters
 from dispatch.core.wording import suggest
@@ -116,6 +116,11 @@ class Snapshot:
             for name, task in self.tasks.items()
             if not self.reads_arguments(name)
         }
+
+    def candidates(self, name: str) -> tuple[Route, ...]:
+        """Return the routes that may decide for a name, registered or not."""
+        found = self._candidates.get(name)
+        return self.table.candidates(name) if found is None else found
 
     def reads_arguments(self, name: str) -> bool:
         """Tell whether a router callable, which may read the arguments, has a say in where a task goes."""

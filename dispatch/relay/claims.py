@@ -64,12 +64,13 @@ def _due(using: str, without: LeftAlone) -> Iterator[OutboxQuerySet]:
     """Yield the querysets that hold the due rows.
 
     One is enough while nothing is left alone. Otherwise the open queues are asked one by one, in random order: a scan
-    by time would have to step over everything that waits, which may be a million rows.
+    by time would have to step over everything that waits, which may be a million rows. For the same reason messages of
+    paused tasks wait under no queue's name; what is not stamped so yet is left out by the task's name.
     """
     due = OutboxMessage.objects.using(using).filter(status=Status.PENDING, available_at__lte=database_now())
     if without.tasks:
         due = due.exclude(task_name__in=without.tasks)
-    if not without.queues and not without.brokers:
+    if not (without.queues or without.brokers or without.tasks):
         yield due
         return
     yield due.filter(queue="").exclude(broker__in=without.brokers)

@@ -30,6 +30,7 @@ from dispatch.models.parts import close_broken_connections
 from dispatch.registry import Snapshot
 from dispatch.relay.breakers import Breakers
 from dispatch.relay.claims import LeftAlone, claim, release_expired
+from dispatch.relay.restamping import Walk
 from dispatch.relay.settling import Outcome, settle
 from dispatch.signals import message_dead, message_published
 
@@ -38,8 +39,11 @@ Status = OutboxMessage.Status
 
 #: The part of a lease after which a relay starts no further publish.
 LEASE_USED = 0.7
-#: Seconds between two looks for pending messages that a change of routes has missed.
-RESTAMP_EVERY = 30.0
+#: Seconds between two looks for pending messages that a change of routes has missed; ten times as long as a look takes,
+#: where that is more.
+RESTAMP_EVERY, LOOK_SECONDS = 30.0, 3.0
+#: Seconds that the backlog's walk may take before each batch; as many as the last batch took, where that is more.
+RESTAMP_SLICE = 0.1
 
 
 class Relay:
@@ -50,8 +54,9 @@ class Relay:
         self.stop = threading.Event()
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
         self._publishers: dict[str, Publisher] = {}
-        self._snapshot: Snapshot | None = None
-        self._restamped = 0.0
+        self._walk: Walk | None = None
+        self._walked = 0.0
+        self._took = 0.0
         self._swept = 0.0
 
     def run(self) -> None:
@@ -60,7 +65,7 @@ class Relay:
         while not self.stop.is_set():
             worked = False
             try:
-                worked = bool(self._batch())
+                worked = bool(self._batch()) or self._is_walking
                 failures = 0
             except (DatabaseError, InterfaceError) as error:
                 failures += 1
@@ -74,7 +79,7 @@ class Relay:
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        while not self.stop.is_set() and (outcomes := self._batch()):
+        while not self.stop.is_set() and ((outcomes := self._batch()) or self._is_walking):
             total += _published(outcomes)
         self.close()
         return total
@@ -86,7 +91,9 @@ class Relay:
     def _batch(self) -> list[Outcome]:
         """Claim, publish and settle one batch; return what became of it, nothing where nothing could be claimed."""
         self._sweep()
-        snapshot = self._fresh_snapshot()
+        snapshot = registry.current()
+        self._restamp(snapshot)
+        began = time.monotonic()
         deadline = time.monotonic() + conf.RELAY_LEASE * LEASE_USED
         rows = claim(
             self.using,
@@ -95,11 +102,9 @@ class Relay:
             without=self._left_alone(snapshot),
         )
         outcomes = [self._outcome(row, snapshot, deadline) for row in rows]
-        if not outcomes:
-            return []
-        settled = settle(self.using, outcomes)
-        for outcome in settled:
+        for outcome in settle(self.using, outcomes) if outcomes else ():
             self._announce(outcome)
+        self._took = time.monotonic() - began
         return outcomes
 
     def close(self) -> None:
@@ -108,17 +113,28 @@ class Relay:
             publisher.close()
         self._publishers.clear()
 
-    def _fresh_snapshot(self) -> Snapshot:
-        """Return the registry; where it changed, the backlog follows the new routes first.
+    @property
+    def _is_walking(self) -> bool:
+        return self._walk is not None and not self._walk.done
+
+    def _restamp(self, snapshot: Snapshot) -> None:
+        """Let the backlog follow the registry where that changed, for as long as publishing took, and then publish.
 
         While something is paused this is repeated: a transaction that began before the change may commit after it.
         """
-        snapshot = registry.current()
-        is_due = snapshot.paused and time.monotonic() - self._restamped > RESTAMP_EVERY
-        if snapshot is not self._snapshot or is_due:
-            outbox.restamp(self.using, snapshot)
-            self._snapshot, self._restamped = snapshot, time.monotonic()
-        return snapshot
+        if self._walk is None or (self._walk.done and self._must_walk(self._walk, snapshot)):
+            self._walk = Walk(self.using, snapshot)
+        elif snapshot is not self._walk.snapshot:
+            self._walk.follow(snapshot)
+        if not self._walk.done:
+            self._walk.go_on(max(self._took, RESTAMP_SLICE))
+            self._walked = time.monotonic()
+
+    def _must_walk(self, last: Walk, snapshot: Snapshot) -> bool:
+        if snapshot is not last.snapshot:
+            return True
+        pause = RESTAMP_EVERY * max(1.0, last.seconds / LOOK_SECONDS)
+        return bool(snapshot.paused or snapshot.paused_tasks) and time.monotonic() - self._walked > pause
 
     def _left_alone(self, snapshot: Snapshot) -> LeftAlone:
         """Return what is paused, or fails just now."""
@@ -153,8 +169,8 @@ class Relay:
         except DispatchError as error:
             return _refusal(row, error)
         if self._must_wait(row, destination, snapshot):
-            wait = 0.0 if destination.queue else 1.0  # a claim passes over queues by name, not over exchanges
-            return Outcome(row, Status.PENDING, row.last_error, wait, destination=destination)
+            stamp = outbox.stamp(row.task_name, destination, snapshot)  # claims pass over it from now on
+            return Outcome(row, Status.PENDING, row.last_error, stamp=stamp)
         try:
             self._publisher(destination.broker).publish(_message(row, snapshot), destination, snapshot.table)
         except PublishError as error:

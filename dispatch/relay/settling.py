@@ -7,7 +7,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import transaction
@@ -24,14 +24,18 @@ Status = OutboxMessage.Status
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one claimed row; ``wait`` seconds pass before it is due again."""
+    """What became of one claimed row.
+
+    ``wait`` seconds pass before it is due again; ``stamp`` is the broker and the queue it waits under from now on.
+    """
 
     message: OutboxMessage
     status: str
     error: str = ""
     wait: float = 0.0
     counted: bool = False
-    destination: Destination | None = field(default=None)
+    destination: Destination | None = None
+    stamp: tuple[str, str] | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return what is written into the row, without the lease."""
@@ -40,16 +44,17 @@ class Outcome:
             columns["attempts"] = F("attempts") + 1
         if self.wait:
             columns["available_at"] = database_now() + dt.timedelta(seconds=self.wait)
+        if self.stamp:
+            columns |= dict(zip(("broker", "queue"), self.stamp, strict=True))
         if self.destination:
             columns |= {"broker": self.destination.broker, "queue": self.destination.queue}
-        if self.status == Status.PUBLISHED and self.destination:
             columns |= {"published_at": database_now(), "published_to": asdict(self.destination)}
         return columns
 
     def group(self) -> str:
         """Return a key that rows with the same columns share."""
         destination = asdict(self.destination) if self.destination else None
-        return json.dumps([self.status, self.error, self.wait, self.counted, destination])
+        return json.dumps([self.status, self.error, self.wait, self.counted, self.stamp, destination])
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:

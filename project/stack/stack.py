@@ -22,6 +22,7 @@ NOT_INHERITED = (
     "DATABASE_",
     "BROKER_",
     "RESULT_BACKEND",
+    "ACCEPT_CONTENT",
     "CELERY_",
     "ROUTING_",
     "VIRTUAL_ENV",

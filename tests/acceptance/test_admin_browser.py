@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import kombu
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from pytest_django.live_server_helper import LiveServer
 
-from dispatch import outbox
+from dispatch import outbox, queues
 from dispatch.api import Call
 from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition, Trigger
 from tests.support import servers
+from tests.support.brokers import delete_queue
 
 POLICY = "default-src 'self'"
 TASK = "worker.tasks.llm.summarize_note"
@@ -53,6 +56,7 @@ def strict_policy(
 @pytest.fixture
 def server(settings: Any, transactional_db: None) -> Iterator[LiveServer]:
     settings.MIDDLEWARE = [f"{__name__}.strict_policy", *settings.MIDDLEWARE]
+    settings.DISPATCH = {**settings.DISPATCH, "BROKER_TIMEOUT": 0.3}
     live = LiveServer("127.0.0.1")
     yield live
     live.stop()
@@ -106,7 +110,7 @@ def test_what_is_configured_in_the_forms_makes_a_saved_note_a_message(open_page)
     page.goto("/admin/dispatch/outboxmessage/")
     row = page.locator("#result_list tbody tr")
     assert row.count() == 1
-    assert row.locator(".field-at_queue").inner_text() == "llm"
+    assert row.locator(".field-at_queue").inner_text().startswith("llm")
     assert row.locator(".dispatch-badge-pending").is_visible()
 
     row.get_by_role("link", name=TASK).click()
@@ -169,6 +173,85 @@ def test_no_page_is_wider_than_a_phone(open_page):
     for address in addresses:
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, address
+
+
+def test_a_queue_without_a_consumer_is_a_warning_wherever_its_tasks_are_seen(
+    open_page, broker_settings, rabbitmq_url, unique
+):
+    broker_settings(rabbitmq_url)
+    queues.sights.clear()
+    rows = _configure_for(unique)
+    assert [outcome.error for outcome in queues.declare([unique])] == [""]
+    page = open_page()
+    try:
+        for address in rows["full"]:
+            page.goto(address)
+            page.locator(".dispatch-live .dispatch-badge-warning", has_text="no consumer").first.wait_for()
+            assert "No worker consumes it" in page.locator(".dispatch-live-note").first.inner_text(), address
+        for address in rows["brief"]:
+            page.goto(address)
+            badge = page.locator("#result_list .dispatch-live .dispatch-badge-warning").first
+            badge.wait_for()
+            assert "No worker consumes it" in badge.get_attribute("title"), address
+        with kombu.Connection(rabbitmq_url) as connection:
+            consumer = kombu.Consumer(connection.channel(), [kombu.Queue(unique, no_declare=True)])
+            consumer.register_callback(lambda body, message: None)
+            with consumer:
+                queues.sights.clear()
+                page.goto(rows["full"][0])
+                page.locator(".dispatch-live .dispatch-badge-active", has_text="consumed").wait_for()
+                assert (
+                    "1 consumer, empty, asked at"
+                    in page.locator("#dispatch-explained .dispatch-live").inner_text()
+                )
+                page.goto(rows["brief"][1])
+                page.wait_for_load_state("networkidle")
+                assert page.locator(".dispatch-live .dispatch-badge").count() == 0
+    finally:
+        delete_queue(rabbitmq_url, unique)
+
+
+def test_a_page_opens_at_once_while_the_broker_does_not_answer(open_page, broker_settings):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
+        broker_settings(f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}//", BROKER_TIMEOUT=2)
+        queues.sights.clear()
+        [address, *_] = _configure_for("llm")["full"]
+        page = open_page()
+        page.goto(address)
+        page.locator(".dispatch-live", has_text="asking the broker").wait_for()
+        assert page.locator("#dispatch-explained").is_visible()
+        page.locator("#dispatch-explained .dispatch-badge-unknown", has_text="could not be asked").wait_for()
+
+
+def test_the_whole_reasoning_stands_on_the_pages_of_task_route_and_queue(open_page):
+    task, route, queue = _configure_for("llm")["explained"]
+    page = open_page()
+    page.goto(task)
+    steps = page.locator("#dispatch-explained details")
+    assert not steps.locator("table").is_visible()
+    steps.locator("summary").click()
+    assert "decides queue" in steps.inner_text()
+    page.locator("#dispatch-explained").get_by_role(
+        "link", name="route 'worker.tasks.llm.*' (glob)"
+    ).first.click()
+    page.get_by_role("heading", name="What this route does now").wait_for()
+    assert page.url.endswith(route)
+    page.locator("#dispatch-explained").get_by_role("link", name=TASK).click()
+    page.get_by_role("heading", name="Where it goes, and why").wait_for()
+    page.goto(queue)
+    text = page.locator("#dispatch-explained").inner_text()
+    assert TASK in text
+    assert "celery -A worker worker -Q llm -n llm@%h" in text
+
+
+def test_a_priority_that_would_be_ignored_is_told_when_it_is_saved(open_page, broker_settings):
+    broker_settings("amqp://guest:guest@127.0.0.1:1//", BROKER_TIMEOUT=0.2)
+    _task, route, _queue = _configure_for("llm")["explained"]
+    page = open_page()
+    page.goto(route)
+    page.fill("#id_priority", "7")
+    _save(page)
+    assert "Priority 7 would be ignored in queue 'llm'" in page.locator(".messagelist .warning").inner_text()
 
 
 # ------------------------------------------------------------------ steps
@@ -243,6 +326,20 @@ def _configure() -> list[str]:
         TASK, "A long reason. " * 40, origin=outbox.Origin("trigger", "New notes", "notes.note", "1")
     )
     return [_address(row) for row in (exchange, queue, route, manifest, task, trigger, message, dead)]
+
+
+def _configure_for(queue: str) -> dict[str, list[str]]:
+    """Write a task that a route sends to a queue, and a message; return the pages that show the queue's state."""
+    row = Queue.objects.create(name=queue)
+    route = Route.objects.create(pattern="worker.tasks.llm.*", queue=row)
+    task = TaskDefinition.objects.create(name=TASK, parameters=PARAMETERS)
+    [message] = outbox.enqueue([Call(TASK, kwargs={"note_id": "1", "text": "Words."})])
+    lists = [f"/admin/dispatch/{name}/" for name in ("queue", "taskdefinition", "route", "outboxmessage")]
+    return {
+        "full": [_address(task), _address(row), _address(message)],
+        "brief": lists,
+        "explained": [_address(task), _address(route), _address(row)],
+    }
 
 
 def _address(row: Any) -> str:

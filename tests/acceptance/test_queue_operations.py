@@ -144,6 +144,22 @@ def test_a_running_worker_takes_a_new_queue_and_leaves_it_when_it_is_gone(site: 
     assert site.run_a_failing_task()[0] == site.home
 
 
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_a_worker_of_a_single_process_is_renewed_too(
+    request: pytest.FixtureRequest, broker: str, tmp_path: Path, unique: str, results_url: str
+) -> None:
+    url = str(request.getfixturevalue(f"{broker}_url"))
+    with running(url, tmp_path, unique, results_url, start=False) as site:
+        site.stack["worker"].command += ["--concurrency", "1", "worker.pool_restarts=yes"]
+        site.stack.start("worker")
+        in_django(site.stack, NEW_QUEUE.format(name=site.new, arguments={}, keys=()))
+        shown = site.apply("--yes")
+        assert "keeps its processes" not in shown
+        queue, outcome = site.run_a_failing_task()
+        assert queue == site.new
+        assert "it was asked to" in outcome
+
+
 def test_a_queue_that_the_worker_would_declare_otherwise_is_not_given_to_it(
     tmp_path: Path, unique: str, rabbitmq_url: str, results_url: str
 ) -> None:

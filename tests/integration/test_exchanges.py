@@ -9,6 +9,8 @@ from typing import Any
 
 import kombu
 import pytest
+from celery import Celery
+from kombu.common import Broadcast
 
 from dispatch.api import NoDestination, send_task
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
@@ -80,9 +82,13 @@ def test_a_queue_that_two_bindings_lead_to_gets_the_message_once(
     assert task_ids(broker.url, name) == [str(sent.pk)]
 
 
+def own_queue(exchange: str, queue: str) -> kombu.Queue:
+    return kombu.Queue(queue, kombu.Exchange(exchange, "fanout"), durable=False, auto_delete=True)
+
+
 @contextmanager
-def listening(url: str, exchange: str, queue: str) -> Iterator[Callable[[], list[str]]]:
-    """A worker's queue of its own, bound to a fanout exchange; yields what tells the ids it got."""
+def listening(url: str, own: kombu.Queue) -> Iterator[Callable[[], list[str]]]:
+    """A worker that consumes a queue of its own, bound to a fanout exchange; yields what tells the ids it got."""
     received: list[str] = []
 
     def take(body: Any, message: kombu.Message) -> None:
@@ -93,7 +99,6 @@ def listening(url: str, exchange: str, queue: str) -> Iterator[Callable[[], list
         with suppress(socket.timeout):
             connection.drain_events(timeout=seconds)
 
-    own = kombu.Queue(queue, kombu.Exchange(exchange, "fanout"), durable=False, auto_delete=True)
     with kombu.Connection(url) as connection, connection.Consumer(own, callbacks=[take], accept=["json"]):
         wait(connection, 0.3)  # on Redis it is subscribed at the first look
 
@@ -110,7 +115,9 @@ def test_a_broadcast_reaches_every_worker_that_bound_a_queue_of_its_own(broker: 
     try:
         with ExitStack() as workers:
             inboxes = [
-                workers.enter_context(listening(broker.url, exchange.name, f"{broker.queue}-worker-{number}"))
+                workers.enter_context(
+                    listening(broker.url, own_queue(exchange.name, f"{broker.queue}-worker-{number}"))
+                )
                 for number in range(2)
             ]
             sent = send_task(TASK, kwargs=ARGUMENTS, exchange=exchange.name)
@@ -121,6 +128,24 @@ def test_a_broadcast_reaches_every_worker_that_bound_a_queue_of_its_own(broker: 
             delete_queue(broker.url, exchange.name)
     sent.refresh_from_db()
     assert sent.ignore_result, "many results of one task id would overwrite each other"
+
+
+def test_a_broadcast_reaches_a_worker_that_listens_with_celerys_broadcast(
+    broker: Broker, relay: Relay
+) -> None:
+    """Celery binds it with its default routing key, which on Redis is a part of the channel's name."""
+    exchange = make_exchange(broker, "fanout")
+    default = Queue.objects.get(is_default=True).name
+    app = Celery(broker=broker.url, set_as_current=False)
+    app.conf.update(task_default_queue=default, task_queues=[Broadcast(exchange.name)])
+    try:
+        with listening(broker.url, app.amqp.queues[exchange.name]) as inbox:
+            sent = send_task(TASK, kwargs=ARGUMENTS, exchange=exchange.name)
+            assert relay.drain() == 1
+            assert inbox() == [str(sent.pk)]
+    finally:
+        if broker.kind == "rabbitmq":
+            delete_queue(broker.url, exchange.name)
 
 
 def test_a_broadcast_reaches_the_registrys_own_queues_as_well(

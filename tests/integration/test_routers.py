@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatch import outbox, registry
+from dispatch import registry
 from dispatch.api import NoDestination, send_task
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.relay import Relay
+from dispatch.relay.restamping import restamp
 from project.notes.models import Note
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, make_trigger
 from tests.support.routers import AS_ENTITIES, BY_LENGTH, FAILING, ROUTERS
@@ -109,6 +110,6 @@ def test_messages_of_one_task_move_each_by_its_own_arguments() -> None:
     for kwargs in (LONG, ARGUMENTS, LONG):
         send_task(TASK, kwargs=kwargs)
     route_by(BY_LENGTH)
-    assert outbox.restamp("default", registry.current()) == 2
+    assert restamp("default", registry.current()) == 2
     assert OutboxMessage.objects.filter(queue="long").count() == 2
     assert OutboxMessage.objects.filter(queue="llm").count() == 1

@@ -194,3 +194,26 @@ def test_nothing_is_asked_before_the_first_migrate(fresh, monkeypatch):
     make_task()
     monkeypatch.setattr(RegistryVersion._meta, "db_table", "dispatch_not_yet_there")
     assert on_database() == {}
+
+
+def test_w006_tells_where_prioritised_and_unprioritised_messages_meet(fresh):
+    queue = make_queue("llm", is_default=True)
+    make_task("a.with", priority=7)
+    make_task("a.without")
+    [found] = on_database()["dispatch.W006"]
+    assert found.level == WARNING
+    assert "In queue 'llm' messages with a priority (7: a.with) meet messages without one" in found.msg
+    queue.default_priority = 3
+    queue.save()
+    assert on_database() == {}
+
+
+def test_w007_tells_of_a_priority_that_the_broker_would_ignore(fresh, settings):
+    settings.DISPATCH = {"BROKERS": {"default": {"URL": "amqp://host//"}}, "REGISTRY_TTL": 0}
+    queue = make_queue("llm", is_default=True)
+    make_task("a.with", priority=7)
+    [found] = on_database()["dispatch.W007"]
+    assert "Priority 7 would be ignored in queue 'llm'" in found.msg
+    queue.max_priority = 9
+    queue.save()
+    assert on_database() == {}

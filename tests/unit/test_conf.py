@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dispatch import conf as module
 from dispatch.checks import check_settings
 from dispatch.conf import Broker, Conf, Setting, conf
+from dispatch.core import encoding
 from dispatch.exceptions import ConfigurationError
 
 SECRET = "s3cr3t"
@@ -100,6 +101,48 @@ def test_a_bad_value_is_told_with_what_would_be_right_and_refused_when_read(name
     assert expected in complaint
     with override_settings(DISPATCH={name: value}), pytest.raises(ConfigurationError, match="but must be"):
         getattr(conf, name)
+
+
+def with_conf(**entries):
+    return {"default": {"URL": "redis://host:6379/0", "CONF": entries}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        (
+            {"task_serializer": "yaml"},
+            """["task_serializer"] is 'yaml', but must be one of json, or add it to DISPATCH""",
+        ),
+        ({"task_serializer": "pickle"}, "is 'pickle', but must be one of json"),
+        ({"task_serializer": ["json"]}, "is ['json'], but must be one of json"),
+        ({"task_compression": "zzip"}, "is 'zzip', but must be one of brotli, bzip2, gzip"),
+        ({"task_compression": ["gzip"]}, "is ['gzip'], but must be one of brotli"),
+    ],
+)
+def test_a_broker_is_refused_a_serializer_or_compression_that_no_call_could_have(entries, complaint):
+    [found] = complaints(BROKERS=with_conf(**entries))
+    assert found.startswith('DISPATCH["BROKERS"][\'default\']["CONF"]')
+    assert complaint in found
+
+
+def test_a_broker_has_the_serializer_and_compression_of_its_celery_settings():
+    entries = with_conf(task_serializer="yaml", task_compression="gzip") | {"bulk": {"URL": "redis://host"}}
+    with override_settings(DISPATCH={"BROKERS": entries, "SERIALIZERS": ["json", "yaml"]}):
+        assert list(module.problems()) == []
+        assert [(b.serializer, b.compression) for b in conf.brokers.values()] == [
+            ("yaml", "gzip"),
+            ("json", None),
+        ]
+        assert [conf.serializer(alias) for alias in ("default", "bulk", "gone")] == ["yaml", "json", "json"]
+
+
+def test_what_is_allowed_and_not_installed_is_told_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setattr(encoding, "is_installed", lambda module: module not in ("msgpack", "lzma"))
+    found = complaints(SERIALIZERS=["json", "msgpack"], BROKERS=with_conf(task_compression="lzma"))
+    assert len(found) == 2
+    assert "lzma is not installed here" in found[0]
+    assert found[1].startswith('DISPATCH["SERIALIZERS"]: msgpack is not installed here: pip install')
 
 
 def test_every_key_is_refused_a_value_of_no_sensible_type():

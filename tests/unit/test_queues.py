@@ -14,8 +14,8 @@ from dispatch import queues
 from dispatch.client.workers import Consumed
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError, QueueUnavailable
 from dispatch.management.subcommands.tables import table
-from dispatch.models import Manifest, Queue, Route, TaskDefinition
-from dispatch.queues import applying, operations
+from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition
+from dispatch.queues import applying, launching, operations
 from tests.support.registry import TASK, make_queue, make_registry
 
 OTHER_TASK = "worker.tasks.stt.transcribe_audio"
@@ -179,7 +179,10 @@ def test_queues_are_listed_by_name_with_the_default_and_the_paused_one_marked():
     make_queue("b", is_default=True)
     make_queue("a", paused=True)
     put("a", "1")
-    assert run("queues", "list").splitlines() == [
+    *lines, empty, note = run("queues", "list").splitlines()
+    assert (empty, note.partition(":")[0]) == ("", "a, b")
+    assert "No worker answered within 0.05 s" in note
+    assert lines == [
         "QUEUE  BROKER   READY  CONSUMERS  WAITING  PAUSED  DEFAULT  STATE",
         "a      default      1          ?        0  yes              ok",
         "b      default      0          ?        0          yes      ok",
@@ -223,6 +226,26 @@ def test_only_the_named_queues_are_printed_in_a_node_named_after_them():
         "queues": ["stt", "llm"],
         "command": "celery -A worker worker -Q stt,llm -n stt-llm@%h",
     }
+
+
+def test_two_long_names_that_begin_alike_do_not_make_one_node():
+    """RabbitMQ does not let a second worker of a name start."""
+    names = [f"{'a-long-name-' * 4}{number}" for number in range(2)]
+    for name in names:
+        make_queue(name)
+    nodes = {queues.launches([name])[0].command.rpartition(" ")[2].partition("@")[0] for name in names}
+    assert len(nodes) == 2
+    assert all(len(node) == launching.LONGEST_NODE_NAME for node in nodes)
+
+
+def test_a_broadcast_is_consumed_by_every_worker_of_its_broker(broker_settings):
+    broker_settings("memory://", brokers={"media": {"URL": "redis://elsewhere"}})
+    make_registry()
+    make_queue("video", broker="media")
+    Exchange.objects.create(name="news", type="fanout")
+    explained = run("routes", "explain", TASK, "--exchange", "news", "--offline")
+    assert "Consumed by:\ncelery -A worker worker -Q default,llm -n default@%h" in explained
+    assert "video" not in explained
 
 
 def test_names_are_quoted_for_the_shell_and_for_celery():

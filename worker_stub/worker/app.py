@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from worker import config
+from worker import broadcasts, config
 
 TASK_MODULES = (
     "worker.tasks.llm",
@@ -15,5 +15,7 @@ TASK_MODULES = (
     "worker.tasks.ops",
 )
 
-app = Celery("worker", include=TASK_MODULES)
-app.conf.update(config.settings(os.environ))
+routes = config.routing_of(os.environ)
+app = Celery("worker", include=TASK_MODULES, task_cls=broadcasts.Task)
+app.conf.update(config.settings(os.environ, routes))
+broadcasts.listen(app, routes.broadcasts)

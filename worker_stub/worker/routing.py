@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kombu import Exchange, Queue, binding
+from kombu.common import Broadcast
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from worker.checksum import checksum
 
+#: Seconds after which a broker may forget a worker's own queue that nobody consumes: the worker was killed,
+#: or did not come back after a restart of the broker.
+OWN_QUEUE_EXPIRES = 60
 REMEDY = "Export it again with `manage.py dispatch routes export FILE` and set ROUTING_FILE to that FILE."
 
 
@@ -43,22 +47,30 @@ class Router:
             return None
         route = dict(self.routes.get(name, {}))
         exchange = self.exchanges.get(options.get("exchange") or route.get("exchange", ""))
+        if exchange is None:
+            return route
         # A broker without exchanges (Redis) leaves their types to each process: one that has not declared a
         # topic exchange takes it for a direct one, finds no queue and drops the message without an error.
-        return route | {"declare": [exchange]} if exchange else route
+        # Celery likewise takes an exchange for a direct one if it gets no routing key with it, and no type.
+        return route | {"declare": [exchange], "exchange_type": exchange.type}
 
 
 @dataclass(frozen=True)
 class Routing:
-    """What the routing file says, in the terms of Celery and kombu."""
+    """What the routing file says, in the terms of Celery and kombu.
+
+    `broadcasts` are queues of this process alone, one for each fanout exchange: see `worker.broadcasts`.
+    """
 
     default_queue: str
     queues: tuple[Queue, ...]
     router: Router
+    broadcasts: tuple[Broadcast, ...] = ()
 
 
 class ExchangeEntry(BaseModel):
     name: str = Field(min_length=1)
+    broker: str = "default"
     type: Literal["direct", "topic", "fanout", "headers"] = "direct"
     durable: bool = True
     arguments: dict[str, Any] = {}
@@ -120,21 +132,29 @@ def _require(name: str, known: Set[str], where: str) -> None:
         raise ValueError(f"{where} {name!r}, which the file does not list")
 
 
-def load(path: Path, broker: str = "default") -> Routing:
+def load(path: Path, broker: str = "default", *, has_exchanges: bool = True) -> Routing:
     """Read a routing file and keep the queues of one broker alias.
 
+    `has_exchanges` says whether that broker routes by itself (AMQP), or kombu imitates it (Redis and others).
     Raises RoutingError, which names the cause and the remedy.
     """
     try:
         document = _checked(_read(path))
         exchanges = document.kombu_exchanges()
-        queues = tuple(_queue(entry, exchanges) for entry in document.queues if entry.broker == broker)
+        queues = tuple(
+            _queue(entry, exchanges, has_exchanges) for entry in document.queues if entry.broker == broker
+        )
         if not queues:
             raise RoutingError(f"no queue belongs to the broker {broker!r} (BROKER_ALIAS)")
     except RoutingError as error:
         raise RoutingError(f"The routing file {str(path)!r} cannot be used: {error}. {REMEDY}") from None
     routes = {name: route.model_dump(exclude_none=True) for name, route in document.tasks.items()}
-    return Routing(document.default_queue, queues, Router(routes, exchanges))
+    broadcasts = tuple(
+        _own_queue(exchanges[entry.name], has_exchanges)
+        for entry in document.exchanges
+        if entry.type == "fanout" and entry.broker == broker
+    )
+    return Routing(document.default_queue, queues, Router(routes, exchanges), broadcasts)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -172,12 +192,26 @@ def _exchange(entry: ExchangeEntry) -> Exchange:
     return Exchange(entry.name, type=entry.type, durable=entry.durable, arguments=entry.arguments or None)
 
 
-def _queue(entry: QueueEntry, exchanges: Mapping[str, Exchange]) -> Queue:
+def _queue(entry: QueueEntry, exchanges: Mapping[str, Exchange], has_exchanges: bool) -> Queue:
     options: dict[str, Any] = {"durable": entry.durable, "queue_arguments": entry.arguments or None}
+    # What is bound to a fanout exchange on Redis listens to a channel, and its own list is read no more. The
+    # web project puts such messages into that list itself.
+    used = [item for item in entry.bindings if has_exchanges or exchanges[item.exchange].type != "fanout"]
+    if used:
+        return Queue(entry.name, bindings=[_binding(item, exchanges) for item in used], **options)
     if entry.bindings:
-        return Queue(entry.name, bindings=[_binding(item, exchanges) for item in entry.bindings], **options)
+        return Queue(entry.name, routing_key=entry.name, **options)
     # As Celery does for a queue that says nothing: the exchange of the same name.
     return Queue(entry.name, exchanges[entry.name], routing_key=entry.name, **options)
+
+
+def _own_queue(exchange: Exchange, has_exchanges: bool) -> Broadcast:
+    """Return a queue of a random name, which goes with its consumer.
+
+    On Redis nothing is acknowledged: kombu would give back what a worker left undone to the lists of all such
+    queues, which nobody reads.
+    """
+    return Broadcast(exchange=exchange, expires=OWN_QUEUE_EXPIRES, no_ack=not has_exchanges)
 
 
 def _binding(entry: BindingEntry, exchanges: Mapping[str, Exchange]) -> binding:

@@ -8,8 +8,8 @@ from celery import Celery
 
 #: Settings that decide how messages look or travel, their defaults, and where that belongs here.
 ELSEWHERE: dict[str, tuple[Any, str]] = {
-    "task_serializer": ("json", "set it on the task definitions that need it"),
-    "task_compression": (None, "set it on the task definitions that need it"),
+    "task_serializer": ("json", 'copy it into DISPATCH["BROKERS"][…]["CONF"], or set it on task definitions'),
+    "task_compression": (None, 'copy it into DISPATCH["BROKERS"][…]["CONF"], or set it on task definitions'),
     "task_default_delivery_mode": (2, "messages are persistent, unless a call says otherwise"),
     "task_protocol": (2, "messages are of protocol 2"),
     "broker_transport_options": ({}, 'copy it into DISPATCH["BROKERS"][…]["CONF"]'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from dispatch.core.manifest import sealed
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.tables import add_format, table, write_json, write_rows
+from dispatch.management.subcommands.tables import add_format, shown, table, write_json, write_rows
+from dispatch.registry import priorities
 from dispatch.registry.explain import KEYS, Explanation, explain
 
 
@@ -27,6 +29,7 @@ def add(subparsers: Subparsers) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list every registered task with its destination")
     add_format(listing)
+    _add_offline(listing)
     listing.set_defaults(run=run_list)
     _add_explain(actions.add_parser("explain", help="say where a task of this name goes, step by step"))
     export = actions.add_parser("export", help="write routing.json, which the worker reads")
@@ -43,28 +46,49 @@ def _add_explain(parser: CommandParser) -> None:
         "--priority", type=int, choices=range(10), metavar="0-9", help="as the caller would give it"
     )
     add_format(parser)
+    _add_offline(parser)
     parser.set_defaults(run=run_explain)
 
 
+def _add_offline(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--offline", action="store_true", help="do not ask the brokers whether the queues are consumed"
+    )
+
+
 def run_list(command: BaseCommand, options: Options) -> None:
-    """Print a row per registered task."""
+    """Print a row per registered task, and below them the queues that nobody consumes."""
     snapshot = registry.current()
-    rows = [_row(snapshot, name) for name in sorted(snapshot.tasks)]
+    reached = {name: _reached(snapshot, name) for name in sorted(snapshot.tasks)}
+    notes = _notes({queue for queues in reached.values() for queue in queues}, options)
+    rows = [
+        _row(snapshot, name) | {"warnings": [notes[queue] for queue in queues if queue in notes]}
+        for name, queues in reached.items()
+    ]
     if not rows and options["format"] == "text":
         command.stdout.write("No task is registered: manage.py dispatch manifest sync FILE.")
     if options["format"] == "text":
-        rows = [{key: "-" if value is None else value for key, value in row.items()} for row in rows]
+        rows = [
+            {key: "-" if value is None else value for key, value in row.items() if key != "warnings"}
+            for row in rows
+        ]
     write_rows(command, options, rows)
+    if options["format"] == "text":
+        for queue, note in notes.items():
+            command.stdout.write(f"\nWarning: {queue}: {shown(note)}")
 
 
 def run_explain(command: BaseCommand, options: Options) -> None:
     """Print the destination, which rule decided which key, and every step."""
     call = Target(options["queue"], options["exchange"], options["routing_key"], options["priority"])
     explanation = explain(registry.current(), options["name"], call)
+    warnings = list(_warnings(explanation.destination, options)) if explanation.destination else []
     if options["format"] == "json":
-        write_json(command, _document(explanation))
+        write_json(command, _document(explanation) | {"warnings": warnings})
     else:
         command.stdout.write(_text(explanation))
+        for warning in warnings:
+            command.stdout.write(f"\nWarning: {shown(warning)}")
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
@@ -93,6 +117,32 @@ def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:
         "priority": found.priority,
         "problem": problem,
     }
+
+
+def _reached(snapshot: registry.Snapshot, name: str) -> tuple[str, ...]:
+    try:
+        return snapshot.destination(name).queues
+    except NoDestination:
+        return ()
+
+
+def _notes(names: Iterable[str], options: Options) -> dict[str, str]:
+    """Ask the brokers, and return what needs attention, by queue; nothing with ``--offline``."""
+    wanted = [] if options["offline"] else sorted(names)
+    return {queue.name: seen.note for queue, seen in queues.look(wanted) if seen.note} if wanted else {}
+
+
+def _warnings(destination: Destination, options: Options) -> Iterator[str]:
+    snapshot = registry.current()
+    for name in destination.queues:
+        if destination.priority is not None:
+            yield from filter(
+                None, [priorities.of_priority(snapshot.table.queues[name], destination.priority)]
+            )
+        for concern in priorities.concerns(snapshot, name):
+            if concern.kind == priorities.MIXED:
+                yield concern.text
+    yield from (f"{name}: {note}" for name, note in _notes(destination.queues, options).items())
 
 
 def _place(destination: Destination) -> str:
@@ -140,8 +190,8 @@ def _text(explanation: Explanation) -> str:
         for number, step in enumerate(explanation.steps, 1)
     ]
     parts += [table(rows) for rows in (decided, steps) if rows]
-    if found:
-        parts += ["Consumed by:\n" + "\n".join(_worker_commands(found))] if found.queues else []
+    if found and (commands := _worker_commands(found)):
+        parts.append("\n".join(["Consumed by:", *commands]))
     return "\n\n".join(parts)
 
 
@@ -157,6 +207,4 @@ def _broker_priority(destination: Destination) -> int | None:
 
 
 def _worker_commands(destination: Destination) -> list[str]:
-    return (
-        [launch.command for launch in queues.launches(list(destination.queues))] if destination.queues else []
-    )
+    return [launch.command for launch in queues.launches_for(destination)]

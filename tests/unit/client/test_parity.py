@@ -46,7 +46,7 @@ options = st.fixed_dictionaries(
         "soft_time_limit": st.integers(1, 10**6),
         "ignore_result": st.booleans(),
         "serializer": st.sampled_from(["json", "yaml"]),
-        "compression": st.sampled_from(["gzip", "zlib", "bzip2"]),
+        "compression": st.sampled_from(["gzip", "zlib", "bzip2", "lzma", "zstd"]),
         "shadow": texts,
         "delivery_mode": st.sampled_from([1, 2]),
         "headers": st.dictionaries(st.sampled_from(["trace", "tenant", "shadow"]), texts, max_size=2),

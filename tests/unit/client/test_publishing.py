@@ -63,9 +63,26 @@ def test_a_yaml_message_holds_the_same_values(broker_settings):
     assert found.decode()[:2] == [[1, "é"], {"a": None}]
 
 
-def test_a_message_is_never_pickled():
+@pytest.mark.parametrize("level", ["message", "broker"])
+def test_a_message_is_never_pickled(level):
+    broker = (
+        Broker("default", "memory://", conf={"task_serializer": "pickle"}) if level == "broker" else MEMORY
+    )
     with pytest.raises(MessageRefused, match="pickle"):
-        publish(serializer="pickle")
+        publish(broker, serializer="pickle" if level == "message" else None)
+
+
+def test_what_a_message_does_not_say_its_broker_does(broker_settings):
+    broker_settings("memory://", SERIALIZERS=["json", "yaml", "msgpack"])
+    own = {"task_serializer": "yaml", "task_compression": "gzip"}
+    broker = Broker("default", "memory://", conf=own)
+    publish(broker)
+    publish(broker, serializer="msgpack", compression="bzip2")
+    found = [(each.content_type, each.headers["compression"]) for each in read_all("memory://", "llm")]
+    assert found == [
+        ("application/x-yaml", "application/x-gzip"),
+        ("application/x-msgpack", "application/x-bz2"),
+    ]
 
 
 def test_expired_messages_are_given_no_time():

@@ -62,6 +62,52 @@ def test_a_queue_is_addressed_by_its_name_everywhere(url, table):
     assert topology.addresses(connection(url), table.destination(Target(queue="stt"))) == [("", "stt")]
 
 
+BROADCASTS = RoutingTable(
+    queues=[
+        Queue("news", "default", arguments={"x-max-priority": 9}, bindings=(Binding("news", ""),)),
+        Queue("mixed", "default", bindings=(Binding("news", ""), Binding("media", "a.#"))),
+    ],
+    exchanges=[Exchange("news", "default", "fanout"), Exchange("media", "default", "topic")],
+    routes=[],
+    default_queue="news",
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "keys"),
+    [
+        ("redis://host", "", ["", "home"]),
+        ("redis://host", "far", ["", "far"]),
+        ("filesystem://", "far", [""]),
+        ("memory://", "", [""]),
+    ],
+)
+def test_a_broadcast_reaches_the_keys_under_which_workers_listen_and_the_bound_queues(url, key, keys):
+    """On the other virtual brokers a key tells nothing apart: every copy more would be a message more."""
+    destination = BROADCASTS.destination(Target(exchange="news", routing_key=key))
+    found = topology.addresses(connection(url), destination, "home")
+    assert found == [("news", each) for each in keys] + [("", "mixed"), ("", "news")]
+
+
+def test_rabbitmq_gets_a_broadcast_once():
+    destination = BROADCASTS.destination(Target(exchange="news"))
+    assert topology.addresses(connection("amqp://host"), destination, "home") == [("news", "")]
+
+
+def test_a_worker_on_rabbitmq_consumes_a_queue_with_all_its_bindings():
+    found = topology.consumable(connection("amqp://host"), BROADCASTS, BROADCASTS.queues["mixed"])
+    assert [queue.exchange.name for queue in found] == ["news", "media"]
+
+
+@pytest.mark.parametrize("url", VIRTUAL)
+def test_a_worker_elsewhere_consumes_the_list_into_which_the_relay_puts_broadcasts(url):
+    [mixed] = topology.consumable(connection(url), BROADCASTS, BROADCASTS.queues["mixed"])
+    assert (mixed.exchange.name, mixed.routing_key) == ("media", "a.#")
+    [news] = topology.consumable(connection(url), BROADCASTS, BROADCASTS.queues["news"])
+    assert (news.name, news.exchange.name, news.routing_key) == ("news", "", "news")
+    assert news.queue_arguments == {"x-max-priority": 9}
+
+
 def test_a_queue_without_a_binding_gets_the_direct_exchange_of_its_name_as_in_celery(table):
     [queue] = topology.declarable(table, table.queues["plain"])
     assert (queue.name, queue.routing_key, queue.durable) == ("plain", "plain", True)

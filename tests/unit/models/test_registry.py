@@ -6,6 +6,7 @@ from django.db.models import ProtectedError
 from django.forms import modelform_factory
 from django.test import override_settings
 
+from dispatch.core import encoding
 from dispatch.core.routing import Target
 from dispatch.models import Binding, Exchange, Manifest, Queue, Route, TaskDefinition
 
@@ -133,6 +134,20 @@ def test_a_definition_that_cannot_work_is_refused(columns, field, complaint, ref
 )
 def test_a_definition_whose_options_no_call_could_have_is_refused(columns, refusal):
     assert set(refusal(TaskDefinition(name="tasks.a", **columns))) == set(columns)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("serializer", "msgpack"), ("compression", "lzma")],
+    ids=["serializer", "compression"],
+)
+def test_a_codec_that_is_not_installed_is_refused_when_it_is_set(
+    column, value, refusal, settings, monkeypatch
+):
+    settings.DISPATCH = {**settings.DISPATCH, "SERIALIZERS": ["json", "msgpack"]}
+    TaskDefinition(name="tasks.a", **{column: value}).full_clean()
+    monkeypatch.setattr(encoding, "is_installed", lambda module: False)
+    assert f"{value} is not installed here" in str(refusal(TaskDefinition(name="tasks.a", **{column: value})))
 
 
 def test_rows_that_can_work_are_accepted(queue, exchange):
