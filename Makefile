@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKER := worker_stub
+MANIFEST := $(WORKER)/packages/celery-manifest
 WORKER_VENV := $(WORKER)/.venv
 WORKER_BIN := $(WORKER_VENV)/bin
 PIP_INSTALL = -m pip --disable-pip-version-check install
@@ -31,11 +32,12 @@ run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay
 .PHONY: test
 test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
 	$(BIN)/python -m tests.matrix -m "not slow" $(PYTEST_ARGS)
-	cd $(WORKER) && .venv/bin/python -m pytest
+	cd $(WORKER) && .venv/bin/python -m pytest -m "not slow"
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || { status=$$?; test $$status -eq 5 && echo "No test is marked slow."; }
+	cd $(WORKER) && .venv/bin/python -m pytest -m slow
 
 .PHONY: test-all
 test-all: test test-slow ## Both
@@ -88,9 +90,9 @@ $(WORKER_BIN)/python:
 	@echo "» virtualenv of the worker: $(WORKER_VENV) ($$($(PYTHON) --version))"
 	$(PYTHON) -m venv $(WORKER_VENV)
 
-$(WORKER_VENV)/.installed: $(WORKER)/pyproject.toml $(WORKER)/constraints.txt | $(WORKER_BIN)/python
+$(WORKER_VENV)/.installed: $(WORKER)/pyproject.toml $(MANIFEST)/pyproject.toml $(WORKER)/constraints.txt | $(WORKER_BIN)/python
 	@echo "» $(WORKER_VENV): $(WORKER)/pyproject.toml"
-	@$(WORKER_BIN)/python $(PIP_INSTALL) -c $(WORKER)/constraints.txt -e '$(WORKER)[test]' | { $(NEWS); }
+	@$(WORKER_BIN)/python $(PIP_INSTALL) -c $(WORKER)/constraints.txt -e $(MANIFEST) -e '$(WORKER)[test]' | { $(NEWS); }
 	@touch $@
 
 .PHONY: help

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from asgiref.sync import sync_to_async
 
@@ -23,9 +23,11 @@ from dispatch.exceptions import (
     NoDestination,
     SendError,
     TaskDisabled,
+    TaskRetired,
     UnknownTask,
 )
 from dispatch.models import OutboxMessage
+from dispatch.senders import Array, Sender, SendOptions, deprecated, sender
 from dispatch.signals import message_dead, message_enqueued, message_published, task_finished
 from dispatch.triggers.code import trigger
 
@@ -37,21 +39,27 @@ if TYPE_CHECKING:
     from dispatch.core.call import Link
 
 __all__ = [
+    "Array",
     "Call",
     "DispatchError",
     "InvalidArguments",
     "InvalidOption",
     "NoDestination",
     "SendError",
+    "SendOptions",
+    "Sender",
     "TaskDisabled",
+    "TaskRetired",
     "UnknownTask",
     "asend_task",
+    "deprecated",
     "message_dead",
     "message_enqueued",
     "message_published",
     "result",
     "send_many",
     "send_task",
+    "sender",
     "suppress_triggers",
     "task_finished",
     "trigger",
@@ -97,8 +105,9 @@ def send_task(
     ``link_error`` name tasks that the worker sends afterwards. ``using`` names the database whose outbox is
     written.
 
-    Raises UnknownTask (with close matches), TaskDisabled, InvalidArguments (with the JSON pointer), InvalidOption and
-    NoDestination, all of them SendError, before anything is stored; TypeError for an option that does not exist.
+    Raises UnknownTask (with close matches), TaskDisabled, TaskRetired, InvalidArguments (with the JSON pointer),
+    InvalidOption and NoDestination, all of them SendError, before anything is stored; TypeError for an option that does
+    not exist.
     """
     call = Call(
         name,
@@ -131,7 +140,10 @@ def send_task(
 
 
 async def asend_task(
-    name: str, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    name: str,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Unpack[SendOptions],
 ) -> OutboxMessage:
     """Send a task by name from async code; takes what :func:`send_task` takes."""
     return await sync_to_async(send_task)(name, args, kwargs, **options)

@@ -111,6 +111,7 @@ class Conf:
         lambda value: _names(value) and DEFAULT_SERIALIZER in value and set(value) <= SERIALIZERS.keys(),
         "a list of json, yaml and msgpack, json among them (pickle is refused: it runs code)",
     )
+    MAX_ARGUMENTS_SIZE = Setting(1_048_576, _number(1, whole=True), "a whole number of bytes, 1 or more")
     ROUTERS = Setting[tuple[str, ...]]((), _names, "a list of dotted paths of router callables")
     RELAY_BATCH_SIZE = Setting(200, _number(1, whole=True), "a whole number, 1 or more")
     RELAY_POLL_INTERVAL = Setting(0.1, _number(0.001), "a number of seconds above 0")

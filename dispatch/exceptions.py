@@ -5,6 +5,7 @@ DispatchError
 ├── SendError                   raised to the caller of send_task, before anything is stored
 │   ├── UnknownTask             no such task in the registry
 │   ├── TaskDisabled            the task is registered, but switched off
+│   ├── TaskRetired             the task is registered, but its worker no longer offers it
 │   ├── InvalidArguments        the arguments do not fit the task's parameters
 │   ├── InvalidOption           an option's value does not fit
 │   └── NoDestination           no queue can be found for the message
@@ -38,6 +39,10 @@ class UnknownTask(SendError):
 
 class TaskDisabled(SendError):
     """The task is registered, but switched off in the registry."""
+
+
+class TaskRetired(SendError):
+    """The task is registered, but the last manifest of its worker no longer had it."""
 
 
 class InvalidArguments(SendError):

@@ -16,7 +16,7 @@ from dispatch.client import encoding
 from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.encoding import absence
-from dispatch.core.message import plain, to_json
+from dispatch.core.message import check_size, plain, to_json
 from dispatch.core.routing import Destination, Request, Target
 from dispatch.core.wording import redact, storable
 from dispatch.exceptions import InvalidOption
@@ -24,6 +24,7 @@ from dispatch.models import OutboxMessage
 from dispatch.models.outbox import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH, OutboxQuerySet, new_task_id
 from dispatch.models.parts import database_now
 from dispatch.registry import Snapshot, current
+from dispatch.registry.deprecation import tell_once
 from dispatch.signals import message_dead, message_enqueued
 
 Status = OutboxMessage.Status
@@ -112,8 +113,11 @@ def stamp(task_name: str, destination: Destination, snapshot: Snapshot) -> tuple
 
 def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> OutboxMessage:
     task = snapshot.task(call.name)
+    tell_once(task)
     args, kwargs = plain(list(call.args or ()), "/args"), plain(dict(call.kwargs or {}), "/kwargs")
     task.check(args, kwargs)
+    texts = to_json(args), to_json(kwargs)
+    check_size(*texts, conf.MAX_ARGUMENTS_SIZE)
     options = dict(task.options)
     countdown = options.pop("countdown", None) if call.countdown is None else call.countdown
     expires = options.pop("expires", None) if call.expires is None else call.expires
@@ -134,8 +138,8 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
     return OutboxMessage(
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
         task_name=call.name,
-        args=to_json(args),
-        kwargs=to_json(kwargs),
+        args=texts[0],
+        kwargs=texts[1],
         options=options | target,
         headers=plain(dict(call.headers or {}), "/headers"),
         ignore_result=bool(options.get("ignore_result")),

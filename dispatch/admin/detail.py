@@ -161,6 +161,11 @@ def times(message: OutboxMessage, result: Result | None) -> list[tuple[str, Any]
 
 
 def _pending(message: OutboxMessage, now: dt.datetime) -> str:
+    task = registry.current().tasks.get(message.task_name)
+    if task and task.retired:
+        return _("Its task was retired %(retired)s: it waits until the task returns, or you cancel it.") % {
+            "retired": task.retired
+        }
     if message.task_name in registry.current().paused_tasks:
         return _("Its task is paused: it waits until the task is resumed.")
     if message.queue in registry.current().paused:

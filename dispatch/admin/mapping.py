@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
+from django.db.models import Model
 from django.forms import BaseInlineFormSet
 from django.utils.translation import gettext as _
 
+from dispatch.admin import links
+from dispatch.contract import misfits
+from dispatch.core.rules import Argument
 from dispatch.core.schema import Parameters
-from dispatch.core.wording import suggest
-from dispatch.exceptions import InvalidArguments
-from dispatch.models import TaskDefinition, TriggerArgument
 
 if TYPE_CHECKING:
     FormSet = BaseInlineFormSet[Any, Any, Any]
@@ -26,42 +25,16 @@ class ArgumentFormSet(FormSet):
 
     def clean(self) -> None:
         super().clean()
-        if self.instance.task_id is None or any(self.errors):
+        model = links.find(self.instance.model)
+        if self.instance.task_id is None or model is None or any(self.errors):
             return
-        problems = list(_problems(self.instance.task, self._mapping()))
-        if problems:
-            raise ValidationError(problems)
+        task = self.instance.task
+        problems = misfits(self._mapping(model), Parameters(task.parameters), task.sensitive_parameters)
+        words = _("The arguments do not fit task %(task)s: %(problem)s.")
+        if sentences := [words % {"task": task.name, "problem": problem} for problem in problems]:
+            raise ValidationError(sentences)
 
-    def _mapping(self) -> dict[str, TriggerArgument]:
+    def _mapping(self, model: type[Model]) -> dict[str, Argument]:
         lines = [form for form in self.forms if form.has_changed() or form.instance.pk]
         kept = [form.instance for form in lines if not form.cleaned_data.get("DELETE")]
-        return {argument.parameter: argument for argument in kept}
-
-
-def _problems(task: TaskDefinition, mapping: dict[str, TriggerArgument]) -> Iterator[str]:
-    accepted = Parameters(task.parameters)
-    for name in accepted.required:
-        if name not in mapping:
-            yield _("Task %(task)s requires %(name)s, and no line gives it: add one.") % {
-                "task": task.name,
-                "name": repr(name),
-            }
-    for name, argument in mapping.items():
-        if name not in accepted.names and not accepted.is_open:
-            yield _("Task %(task)s has no parameter %(name)s%(close)s: it takes %(names)s.") % {
-                "task": task.name,
-                "name": repr(name),
-                "close": suggest(name, accepted.names),
-                "names": ", ".join(accepted.names) or _("none"),
-            }
-        elif argument.source == TriggerArgument.Source.CONSTANT and name in accepted.names:
-            yield from _constant_problems(accepted, name, json.loads(argument.value))
-
-
-def _constant_problems(accepted: Parameters, name: str, value: Any) -> Iterator[str]:
-    """Check one constant alone: what the other lines give is known only when an object is saved."""
-    schema = {key: part for key, part in accepted.schema.items() if key in ("$schema", "$defs", "properties")}
-    try:
-        Parameters(schema).check((), {name: value})
-    except InvalidArguments as error:
-        yield _("The constant for %(name)s does not fit: %(reason)s") % {"name": repr(name), "reason": error}
+        return {argument.parameter: argument.spec(model) for argument in kept}

@@ -9,16 +9,8 @@ from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 
-LIMITS = {
-    "minimum": "≥ {}",
-    "exclusiveMinimum": "> {}",
-    "maximum": "≤ {}",
-    "exclusiveMaximum": "< {}",
-    "pattern": "/{}/",
-    "format": "({})",
-}
+from dispatch.core.schema_words import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +41,6 @@ def parameters(schema: Mapping[str, Any], sensitive: list[str]) -> Iterator[Para
         )
 
 
-def describe(schema: Any) -> str:
-    """Return ``integer ≥ 1``, ``string or null``, ``array of string``, ``one of "a", "b"`` and the like."""
-    if not isinstance(schema, dict):
-        return _("anything")
-    limits = [text.format(schema[key]) for key, text in LIMITS.items() if key in schema]
-    return " ".join([_kind(schema), *limits])
-
-
 def table(schema: Mapping[str, Any], sensitive: list[str]) -> SafeString:
     """Return the parameters as an HTML table."""
     context = {
@@ -64,31 +48,3 @@ def table(schema: Mapping[str, Any], sensitive: list[str]) -> SafeString:
         "is_open": not schema or schema.get("additionalProperties", True) is not False,
     }
     return render_to_string("dispatch/parameters.html", context)
-
-
-def _kind(schema: dict[str, Any]) -> str:
-    if "const" in schema:
-        return json.dumps(schema["const"], ensure_ascii=False)
-    if isinstance(schema.get("enum"), list):
-        return _("one of %(values)s") % {
-            "values": ", ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
-        }
-    for key in ("anyOf", "oneOf"):
-        if isinstance(schema.get(key), list):
-            return _alternatives([describe(option) for option in schema[key]])
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    return _named(schema)
-
-
-def _named(schema: dict[str, Any]) -> str:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        return _alternatives([str(name) for name in kind])
-    if kind == "array" and "items" in schema:
-        return _("array of %(items)s") % {"items": describe(schema["items"])}
-    return str(kind) if kind else _("anything")
-
-
-def _alternatives(names: list[str]) -> str:
-    return _(" or ").join(names)

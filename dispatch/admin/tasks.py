@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import destinations, links, live, parts, reasons, schema
 from dispatch.admin.explained import Explained, Pages
 from dispatch.admin.pausing import PausingAdmin
 from dispatch.conf import conf
+from dispatch.core.schema_words import describe
 from dispatch.core.wording import suggest
 from dispatch.models import Manifest, TaskDefinition
 
 FROM_MANIFEST = ("name", "description")
+FROM_WORKER = ("offered", "returned", "own_options")
+
+
+class Offered(admin.SimpleListFilter):
+    """Tasks that the worker still offers, advises against, or has dropped."""
+
+    title = _("offer")
+    parameter_name = "offer"
+    conditions: ClassVar[dict[str, dict[str, Any]]] = {
+        "current": {"retired_at": None, "deprecated": None},
+        "deprecated": {"retired_at": None, "deprecated__isnull": False},
+        "retired": {"retired_at__isnull": False},
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("current", _("Current")), ("deprecated", _("Deprecated")), ("retired", _("Retired"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**self.conditions.get(self.value() or "", {}))
 
 
 class IgnoreResult(forms.NullBooleanSelect):
@@ -95,13 +117,13 @@ class TaskDefinitionAdmin(PausingAdmin):
     list_display = ("task", "enabled", "state", "goes_to", "takes")
     list_display_links = ("task",)
     list_editable = ("enabled",)
-    list_filter = ("enabled", "paused", "source", "manifest__worker")
+    list_filter = ("enabled", "paused", Offered, "source", "manifest__worker")
     search_fields = ("name", "description")
     ordering = ("name",)
     autocomplete_fields = ("queue", "exchange")
 
     def get_readonly_fields(self, request: HttpRequest, obj: TaskDefinition | None = None) -> tuple[str, ...]:
-        computed = ("takes_table", "destination", "source", "manifest_link")
+        computed = ("takes_table", "destination", "source", "manifest_link", *FROM_WORKER)
         return (*computed, *FROM_MANIFEST, "parameters") if _is_imported(obj) else computed
 
     def get_fieldsets(self, request: HttpRequest, obj: TaskDefinition | None = None) -> Any:
@@ -115,6 +137,7 @@ class TaskDefinitionAdmin(PausingAdmin):
             (_("When and how long"), _TIMES_FIELDSET),
             (_("How it is sent"), _WIRE_FIELDSET),
             *([(_("Where it comes from"), {"fields": ("source", "manifest_link")})] if obj else []),
+            *([(_("What the worker says"), {"fields": FROM_WORKER})] if _is_imported(obj) else []),
         ]
 
     def explain(self, request: HttpRequest, row: TaskDefinition) -> Explained:
@@ -123,9 +146,41 @@ class TaskDefinitionAdmin(PausingAdmin):
     def concerned_queues(self, row: TaskDefinition) -> tuple[str, ...]:
         return destinations.queues_of(row.name)
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        is_choosing = request.path == reverse(f"{self.admin_site.name}:autocomplete")
+        return (found.filter(retired_at=None) if is_choosing else found), may_have_duplicates
+
     @admin.display(description=_("task"), ordering="name")
     def task(self, row: TaskDefinition) -> SafeString:
         return parts.dotted(row.name)
+
+    @admin.display(description=_("state"), ordering="paused")
+    def state(self, row: TaskDefinition) -> SafeString:
+        if row.retired_at:
+            return parts.badge("cancelled", _("retired"))
+        state = super().state(row)
+        return state if row.deprecated is None else format_html("{} {}", state, _deprecated())
+
+    @admin.display(description=_("offered by the worker"))
+    def offered(self, row: TaskDefinition) -> SafeString | str:
+        if row.retired_at is None:
+            return (
+                _t("yes") if row.deprecated is None else format_html("{} {}", _deprecated(), row.deprecated)
+            )
+        text = _("since %(date)s, by version %(version)s: sending it is refused, its messages wait")
+        words = {"date": f"{row.retired_at:%Y-%m-%d %H:%M} UTC", "version": row.retired_version or "?"}
+        return format_html("{} {}", parts.badge("cancelled", _("retired")), text % words)
+
+    @admin.display(description=_("returns"))
+    def returned(self, row: TaskDefinition) -> str:
+        return describe(row.returns) if row.returns else parts.EMPTY
+
+    @admin.display(description=_("options in its code"))
+    def own_options(self, row: TaskDefinition) -> str:
+        return parts.listed(f"{name} = {value!r}" for name, value in sorted(row.worker_options.items()))
 
     @admin.display(description=_("goes to"))
     def goes_to(self, row: TaskDefinition) -> SafeString:
@@ -157,6 +212,10 @@ class TaskDefinitionAdmin(PausingAdmin):
         if row.manifest is None:
             return parts.EMPTY
         return format_html('<a href="{}">{}</a>', links.change_url(row.manifest), row.manifest)
+
+
+def _deprecated() -> SafeString:
+    return parts.badge("warning", _("deprecated"))
 
 
 def _is_imported(task: TaskDefinition | None) -> bool:
@@ -222,7 +281,7 @@ class ManifestAdmin(parts.ReadOnlyAdmin):
 
     @admin.display(description=_("consumed queues"))
     def consumed(self, manifest: Manifest) -> str:
-        return parts.listed(map(str, manifest.queues))
+        return parts.listed(str(queue["name"]) for queue in manifest.queues)
 
     @admin.display(description=_("tasks whose last import it was"))
     def task_list(self, manifest: Manifest) -> SafeString | str:

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.utils.html import format_html
@@ -51,6 +51,9 @@ class TriggerForm(parts.Form):
         super().__init__(*args, **kwargs)
         if "model" in self.fields:
             self.fields["model"].choices = choices(self.instance.model)  # type: ignore[attr-defined]
+        if "task" in self.fields:
+            offered = Q(retired_at=None) | Q(pk=self.instance.task_id)
+            self.fields["task"].queryset = TaskDefinition.objects.filter(offered)  # type: ignore[attr-defined]
 
 
 class LineForm(parts.Form):

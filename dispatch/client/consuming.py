@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kombu
-from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[attr-defined]  # not in its stubs
 
 from dispatch.client import topology
 from dispatch.client.inspection import Link, guarded
-from dispatch.client.workers import ask, consumed, declared, silence
+from dispatch.client.workers import amqp_arguments, ask, consumed, declared, silence
 from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import QueueUnavailable
@@ -21,8 +20,6 @@ POLL = 0.1
 ROUNDS = 5
 #: Seconds after which a worker has noticed that a process of its pool ended, which it looks for every five.
 NOTICED = 10.0
-#: kombu's own words for arguments, which become AMQP's when a queue is declared.
-WORDED_ARGUMENTS = ("expires", "message_ttl", "max_length", "max_length_bytes", "max_priority")
 
 
 @guarded
@@ -118,7 +115,7 @@ def _refuse_contradiction(link: Link, table: RoutingTable, entity: kombu.Queue, 
 
 def _contradictions(table: RoutingTable, entity: kombu.Queue, own: Mapping[str, Any]) -> Iterator[str]:
     """Yield where the worker's declaration of a queue, or of an exchange it names, differs from the registry's."""
-    theirs, ours = _arguments(own), dict(entity.queue_arguments or {})
+    theirs, ours = amqp_arguments(own), dict(entity.queue_arguments or {})
     if theirs != ours:
         yield f"arguments {theirs} instead of {ours}"
     if own.get("durable", True) != entity.durable:
@@ -133,11 +130,6 @@ def _contradictions(table: RoutingTable, entity: kombu.Queue, own: Mapping[str, 
         known = table.exchanges.get((exchange or {}).get("name", ""))
         if known is not None and (exchange["type"], exchange["durable"]) != (known.type, known.durable):
             yield f"a {exchange['type']} exchange {known.name!r}, durable={exchange['durable']}"
-
-
-def _arguments(own: Mapping[str, Any]) -> dict[str, Any]:
-    worded = {name: own[name] for name in WORDED_ARGUMENTS if own.get(name) is not None}
-    return dict(to_rabbitmq_queue_arguments(own.get("queue_arguments") or {}, **worded))
 
 
 def _tell(link: Link, command: str, worker: str, arguments: Mapping[str, Any]) -> None:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import kombu
 from kombu.pidbox import Mailbox
+from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[attr-defined]  # not in its stubs
 
 from dispatch.client import app
 from dispatch.client.inspection import Link, guarded
 from dispatch.conf import conf
 from dispatch.exceptions import QueueUnavailable
 
+#: The command of Celery's remote control whose answer is a worker's manifest.
+MANIFEST = "manifest"
+#: kombu's own words for arguments, which become AMQP's when a queue is declared.
+WORDED_ARGUMENTS = ("expires", "message_ttl", "max_length", "max_length_bytes", "max_priority")
+
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """A queue that a worker consumes; ``own`` if it exists only as long as that worker."""
+    """A queue that a worker consumes; ``own`` if it exists only as long as that worker.
+
+    ``arguments`` are AMQP's, with which the worker declares the queue.
+    """
 
     name: str
     own: bool
+    durable: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Producer(kombu.Producer):
@@ -48,12 +59,27 @@ def consumed(link: Link, workers: Sequence[str] | None = None) -> dict[str, list
     answers = ask(link, "active_queues", workers=workers)
     return {
         worker: [
-            Consumed(str(queue["name"]), bool(queue.get("auto_delete") or queue.get("exclusive")))
+            Consumed(
+                str(queue["name"]),
+                bool(queue.get("auto_delete") or queue.get("exclusive")),
+                bool(queue.get("durable", True)),
+                amqp_arguments(queue),
+            )
             for queue in queues
         ]
         for worker, queues in answers.items()
         if isinstance(queues, list)
     }
+
+
+@guarded
+def manifests(link: Link, workers: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what each running worker answers when it is asked for its manifest, not checked, by node name.
+
+    A worker that does not know the command is left out, or has a dictionary whose only key is ``error``. The time is
+    bounded as that of :func:`consumed` is.
+    """
+    return ask(link, MANIFEST, workers=workers)
 
 
 @guarded
@@ -80,6 +106,12 @@ def declared(link: Link, worker: str) -> dict[str, Mapping[str, Any]]:
     if not isinstance(entries, list):
         return {str(settings.get("task_default_queue") or "celery"): {}}
     return {str(entry["name"]): entry for entry in entries if isinstance(entry, dict) and "name" in entry}
+
+
+def amqp_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a queue that kombu wrote as a dictionary, in AMQP's words."""
+    worded = {name: entry[name] for name in WORDED_ARGUMENTS if entry.get(name) is not None}
+    return dict(to_rabbitmq_queue_arguments(entry.get("queue_arguments") or {}, **worded))
 
 
 def silence(worker: str) -> str:

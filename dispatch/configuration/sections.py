@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import models
 
+from dispatch.core.manifest import steady
 from dispatch.models import (
     Binding,
     Exchange,
@@ -25,7 +26,7 @@ from dispatch.models import (
 
 #: What an operator does while the system runs, or what was seen while it ran: no configuration. A deployment that
 #: imports the document must not resume a queue that somebody paused.
-STATE = frozenset({"id", "manifest", "paused", "last_seen"})
+STATE = frozenset({"id", "manifest", "paused", "last_seen", "retired_at", "retired_version"})
 
 Key = tuple[Any, ...]
 
@@ -110,18 +111,14 @@ def _plain(field: models.Field[Any, Any], row: Any) -> Any:
         return None if getattr(row, field.attname) is None else getattr(row, field.name).name
     value = getattr(row, field.name)
     if isinstance(field, models.JSONField):
-        return steady(value)
+        return _sorted(steady(value))
     if isinstance(field, models.BooleanField) and field.unique:
         return bool(value)  # at most one row carries it, and the database knows "no" as NULL
     return value.value if isinstance(value, Enum) else value
 
 
-def steady(value: Any) -> Any:
-    """Return a JSON value in one form: sorted keys, and no number that one database writes otherwise than another."""
+def _sorted(value: Any) -> Any:
+    """Return a JSON value with its keys sorted: one database keeps their order, another does not."""
     if isinstance(value, dict):
-        return {key: steady(value[key]) for key in sorted(value)}
-    if isinstance(value, list):
-        return [steady(item) for item in value]
-    if isinstance(value, float) and abs(value) >= 1e16 and value.is_integer():
-        return int(value)  # as PostgreSQL's jsonb gives it back
-    return value
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value

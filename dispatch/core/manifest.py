@@ -9,24 +9,50 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from dispatch.core.message import represent
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from dispatch.core.message import plain, represent
+from dispatch.core.references import endless
 from dispatch.core.schema import Parameters
-from dispatch.exceptions import ConfigurationError, InvalidManifest
+from dispatch.core.wording import shorten
+from dispatch.exceptions import ConfigurationError, InvalidArguments, InvalidManifest
 
 FORMAT = 1
+#: Characters of a manifest, and tasks in it; real ones are far below.
+LONGEST, MOST_TASKS = 16 * 1024 * 1024, 10_000
+#: As long as the columns that hold them.
+LENGTHS = {"worker": 200, "version": 64, "name": 255}
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumedQueue:
+    """A queue that a worker consumes, with the arguments it declares it with."""
+
+    name: str
+    durable: bool
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as the worker offers it; ``parameters`` is a JSON Schema of the call's keyword form."""
+    """A task as the worker offers it.
+
+    ``parameters`` is a JSON Schema of the call's keyword form, ``returns`` one of the return value (empty where the
+    worker does not say). ``options`` are those that the task sets itself. ``deprecated`` is the reason not to send it
+    any more ("" where none is given), None for a task that may be sent.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    returns: Mapping[str, Any]
+    options: Mapping[str, Any]
+    deprecated: str | None
     sensitive: tuple[str, ...]
-    ignore_result: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +61,7 @@ class Manifest:
 
     worker: str
     version: str
-    queues: tuple[str, ...]
+    queues: tuple[ConsumedQueue, ...]
     tasks: tuple[Task, ...]
     checksum: str
 
@@ -53,50 +79,90 @@ def sealed(document: Mapping[str, Any]) -> str:
     return json.dumps({**body, "checksum": checksum(body)}, indent=2, ensure_ascii=False) + "\n"
 
 
+def steady(value: Any) -> Any:
+    """Return a JSON value with large floats as whole numbers: PostgreSQL gives them back so, others as written."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [steady(item) for item in value]
+    is_large = isinstance(value, float) and abs(value) >= 1e16 and value.is_integer()
+    return int(Decimal(repr(value))) if is_large else value
+
+
 def read(text: str) -> Manifest:
     """Return the manifest that a JSON text holds.
 
     Raises InvalidManifest, which names what is wrong and what to do.
     """
-    document = _document(text)
-    if document.get("manifest") != FORMAT:
+    if len(text) > LONGEST:
         raise InvalidManifest(
-            f"This is not a manifest of format {FORMAT}, but {document.get('manifest')!r}: "
-            f"write it with `celery -A worker manifest`, and update the older side."
+            f"The manifest has {len(text):,} characters, and {LONGEST:,} are the most: is it the right file?"
         )
-    if document.get("checksum") != _checksum(document):
-        raise InvalidManifest(
-            "The manifest's checksum does not fit its content: it was edited or cut; export it anew."
-        )
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(f"The manifest is not JSON: {error}. Export it anew.") from None
+    return from_document(document)
+
+
+def from_document(document: Any) -> Manifest:
+    """Return the manifest that a JSON document holds; keys that this version does not know are ignored.
+
+    Raises InvalidManifest, which names what is wrong and what to do.
+    """
+    _check(document)
+    document = steady(document)
     tasks = document.get("tasks")
-    if not isinstance(tasks, list):
-        raise InvalidManifest("The manifest has no list of tasks: export it anew.")
+    if not isinstance(tasks, list) or len(tasks) > MOST_TASKS:
+        raise InvalidManifest(f"The manifest has no list of at most {MOST_TASKS:,} tasks: export it anew.")
+    worker = _text(document, "worker", "The manifest")
+    if not worker:
+        raise InvalidManifest("The manifest names no worker: give the Celery app a name, and export it anew.")
     return Manifest(
-        worker=str(document.get("worker", "")),
-        version=str(document.get("version", "")),
-        queues=_names(document, "queues", "The manifest"),
+        worker=worker,
+        version=_text(document, "version", "The manifest") or "",
+        queues=_queues(document.get("queues")),
         tasks=_tasks(tasks),
         checksum=document["checksum"],
     )
 
 
-def _document(text: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidManifest(f"The manifest is not JSON: {error}. Export it anew.") from None
+def _check(document: Any) -> None:
     if not isinstance(document, dict):
         raise InvalidManifest(
             f"The manifest must be a JSON object, not {represent(document)[:40]}. Export it anew."
         )
-    return document
-
-
-def _checksum(document: Mapping[str, Any]) -> str:
+    if document.get("manifest") != FORMAT:
+        raise InvalidManifest(
+            f"This is not a manifest of format {FORMAT}, but {represent(document.get('manifest'))[:40]}: "
+            f"write it with `celery -A worker manifest`, and update the older side."
+        )
     try:
-        return checksum(document)
-    except UnicodeEncodeError:
-        raise InvalidManifest("The manifest holds half of a character pair: export it anew.") from None
+        plain(document)
+    except InvalidArguments as error:  # what no database would store
+        raise InvalidManifest(f"The manifest cannot be used: {error} Export it anew.") from None
+    if document.get("checksum") != checksum(document):
+        raise InvalidManifest(
+            "The manifest's checksum does not fit its content: it was edited or cut; export it anew."
+        )
+
+
+def _text(entry: Mapping[str, Any], key: str, whose: str) -> str | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    most = LENGTHS.get(key)
+    if not isinstance(value, str) or (most and len(value) > most):
+        wanted = f"a text of at most {most} characters" if most else "a text"
+        raise InvalidManifest(f"{whose}: {key!r} must be {wanted}, not {represent(value)[:80]}.")
+    return value
+
+
+def _object(entry: Mapping[str, Any], key: str, whose: str) -> dict[str, Any]:
+    value = entry.get(key, {})
+    if not isinstance(value, dict):
+        raise InvalidManifest(f"{whose}: {key!r} must be a JSON object, not {represent(value)[:40]}.")
+    return value
 
 
 def _names(entry: Mapping[str, Any], key: str, whose: str) -> tuple[str, ...]:
@@ -104,6 +170,25 @@ def _names(entry: Mapping[str, Any], key: str, whose: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidManifest(f"{whose}: {key!r} must be a list of names, not {represent(names)[:40]}.")
     return tuple(names)
+
+
+def _queues(entries: Any) -> tuple[ConsumedQueue, ...]:
+    if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
+        raise InvalidManifest(
+            f"The manifest: 'queues' must be a list of objects that each have a name, not "
+            f"{represent(entries)[:80]}. Export it anew."
+        )
+    queues = {
+        entry["name"]: ConsumedQueue(
+            entry["name"],
+            entry.get("durable") is not False,
+            _object(entry, "arguments", f"Queue {entry['name']!r}"),
+        )
+        for entry in entries
+    }
+    if len(queues) < len(entries):
+        raise InvalidManifest("The manifest holds a queue twice: export it anew.")
+    return tuple(queues[name] for name in sorted(queues))
 
 
 def _tasks(entries: list[Any]) -> tuple[Task, ...]:
@@ -116,20 +201,39 @@ def _tasks(entries: list[Any]) -> tuple[Task, ...]:
 
 
 def _task(entry: Any) -> Task:
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
+    if not _is_named(entry):
         raise InvalidManifest(f"A task of the manifest has no name: {represent(entry)[:80]}. Export it anew.")
-    parameters = entry.get("parameters", {})
-    try:
-        Parameters.check_schema(parameters)
-    except ConfigurationError as error:
-        raise InvalidManifest(f"Task {entry['name']!r}: {error}") from None
-    options = entry.get("options") or {}
-    if not isinstance(options, dict):
-        raise InvalidManifest(f"Task {entry['name']!r}: its options are no JSON object. Export it anew.")
+    whose = f"Task {represent(entry['name'])[:80]}"
+    if any(character.isspace() for character in entry["name"]):
+        raise InvalidManifest(f"{whose}: a task's name holds no spaces.")
     return Task(
-        name=entry["name"],
-        description=str(entry.get("description") or ""),
-        parameters=parameters,
-        sensitive=_names(entry, "sensitive", f"Task {entry['name']!r}"),
-        ignore_result=options.get("ignore_result"),
+        name=_text(entry, "name", whose) or "",
+        description=_text(entry, "description", whose) or "",
+        parameters=_parameters(_object(entry, "parameters", whose), whose),
+        returns=_schema(_object(entry, "returns", whose), f"{whose}, 'returns'"),
+        options=_object(entry, "options", whose),
+        deprecated=_text(entry, "deprecated", whose),
+        sensitive=_names(entry, "sensitive", whose),
     )
+
+
+def _is_named(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str) and bool(entry["name"])
+
+
+def _parameters(schema: dict[str, Any], whose: str) -> dict[str, Any]:
+    try:
+        Parameters.check_schema(schema)
+    except ConfigurationError as error:
+        raise InvalidManifest(f"{whose}: {error}") from None
+    return schema
+
+
+def _schema(schema: dict[str, Any], whose: str) -> dict[str, Any]:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InvalidManifest(f"{whose}: not a JSON Schema (2020-12): {shorten(error.message)}") from None
+    if reference := endless(schema):
+        raise InvalidManifest(f"{whose}: its schema refers to {reference!r} without end: correct the worker.")
+    return schema

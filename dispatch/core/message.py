@@ -8,16 +8,19 @@ import enum
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from dispatch.core.wording import UNSENDABLE
 from dispatch.exceptions import InvalidArguments
 
 MASK = "***"
 REPR_LENGTH = 1024  # as Celery's argsrepr_maxsize
+DEPTH = 64  # levels of lists and objects; JSON readers give up somewhere, Python's at about 1,000
 LONGEST_NUMBER = 14_000  # bits; Python neither writes nor reads numbers of more than 4,300 digits
+
+Number = TypeVar("Number", float, decimal.Decimal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,33 +66,57 @@ def plain(value: Any, pointer: str = "") -> Any:
     its value; a lazy translation its text.
 
     Raises InvalidArguments, with the JSON pointer, for what a worker could not read back: NaN, infinities, NUL,
-    lone surrogates, keys that are not strings, other types, and the ``__type__``/``__value__`` pair that
-    kombu's decoder takes for its own.
+    lone surrogates, keys that are not strings, other types, more than 64 levels of nesting, and the
+    ``__type__``/``__value__`` pair that kombu's decoder takes for its own.
     """
-    try:
-        return _plain(value, pointer)
-    except RecursionError:
-        raise InvalidArguments(
-            f"the value at {pointer or '/'} contains itself, or is nested too deep: send less of it.", pointer
-        ) from None
+    return _plain(value, pointer, DEPTH)
 
 
-def _plain(value: Any, pointer: str) -> Any:
+def check_size(args: str, kwargs: str, most: int) -> None:
+    """Raise InvalidArguments if two JSON texts are longer than ``most`` bytes together, naming the largest argument."""
+    size = len(args.encode()) + len(kwargs.encode())
+    if size <= most:
+        return
+    sizes = dict(_sizes("/args", enumerate(json.loads(args))))
+    sizes |= _sizes("/kwargs", json.loads(kwargs).items())
+    pointer = max(sizes, key=sizes.__getitem__)
+    raise InvalidArguments(
+        f'the arguments take {size:,} bytes as JSON, and DISPATCH["MAX_ARGUMENTS_SIZE"] allows {most:,}; the largest '
+        f"is at {pointer} ({sizes[pointer]:,} bytes): store it where the worker can read it, and send its key.",
+        pointer,
+    )
+
+
+def _sizes(root: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, int]]:
+    for step, value in items:
+        yield f"{root}/{escape(str(step))}", len(to_json(value).encode())
+
+
+def _plain(value: Any, pointer: str, room: int) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, enum.Enum):
-        return _plain(value.value, pointer)
+        return _plain(value.value, pointer, room)
     if isinstance(value, int):
         return _whole(value, pointer)
     if isinstance(value, str):
         return _text(value, pointer)
     if isinstance(value, float):
-        return _finite(value, pointer)
-    if isinstance(value, Mapping):
-        return _object(value, pointer)
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{pointer}/{index}") for index, item in enumerate(value)]
+        return float(_finite(value, pointer))
+    if isinstance(value, (Mapping, list, tuple)):
+        return _container(value, pointer, room - 1)
     return _converted(value, pointer)
+
+
+def _container(value: Mapping[Any, Any] | Sequence[Any], pointer: str, room: int) -> Any:
+    if room < 0:
+        raise InvalidArguments(
+            f"the value at {pointer} contains itself, or is nested more than {DEPTH} levels deep: send less of it.",
+            pointer,
+        )
+    if isinstance(value, Mapping):
+        return _object(value, pointer, room)
+    return [_plain(item, f"{pointer}/{index}", room) for index, item in enumerate(value)]
 
 
 def represent(value: Any) -> str:
@@ -125,7 +152,7 @@ def _whole(value: int, pointer: str) -> int:
     return int(value)  # of a subclass, whose repr JSON would not accept
 
 
-def _finite(value: float, pointer: str) -> float:
+def _finite(value: Number, pointer: str) -> Number:
     if not math.isfinite(value):
         raise InvalidArguments(
             f"{value!r} at {pointer or '/'} is not a JSON number: send None or a text.", pointer
@@ -133,7 +160,7 @@ def _finite(value: float, pointer: str) -> float:
     return value
 
 
-def _object(value: Mapping[Any, Any], pointer: str) -> dict[str, Any]:
+def _object(value: Mapping[Any, Any], pointer: str, room: int) -> dict[str, Any]:
     if "__type__" in value and "__value__" in value:
         raise InvalidArguments(
             f"the object at {pointer or '/'} has the keys '__type__' and '__value__', which the worker's decoder "
@@ -147,15 +174,17 @@ def _object(value: Mapping[Any, Any], pointer: str) -> dict[str, Any]:
                 f"the key {key!r} at {pointer or '/'} is not a text: JSON objects have text keys.", pointer
             )
         name = _text(key.value if isinstance(key, enum.Enum) else key, pointer)
-        result[name] = _plain(item, f"{pointer}/{escape(name)}")
+        result[name] = _plain(item, f"{pointer}/{escape(name)}", room)
     return result
 
 
 def _converted(value: Any, pointer: str) -> Any:
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, (uuid.UUID, decimal.Decimal)):
+    if isinstance(value, uuid.UUID):
         return str(value)
+    if isinstance(value, decimal.Decimal):
+        return str(_finite(value, pointer))
     if type(value).__name__ == "__proxy__":  # a lazy translation, recognised without importing Django
         return _text(str(value), pointer)
     raise InvalidArguments(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -10,7 +12,9 @@ from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from dispatch.core.message import escape
+from dispatch.core.message import escape, unescape
+from dispatch.core.predicates import Predicate, compiled
+from dispatch.core.references import endless
 from dispatch.core.wording import shorten, suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
@@ -18,8 +22,9 @@ from dispatch.exceptions import ConfigurationError, InvalidArguments
 class Parameters:
     """What a task accepts, read from the manifest's JSON Schema of its keyword form.
 
-    Beside the standard keywords, ``x-positional`` lists the names that may be given by position and
-    ``x-variadic`` is the schema of further positional arguments. An empty schema accepts everything.
+    Beside the standard keywords, ``x-positional`` lists the names that may be given by position,
+    ``x-positional-only`` those that must be, and ``x-variadic`` is the schema of further positional arguments.
+    An empty schema accepts everything.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -27,6 +32,7 @@ class Parameters:
         self.names: tuple[str, ...] = tuple(schema.get("properties", {}))
         self.required: tuple[str, ...] = tuple(schema.get("required", ()))
         self.positional: tuple[str, ...] = tuple(schema.get("x-positional", ()))
+        self.positional_only = frozenset(schema.get("x-positional-only", ()))
         self.is_open = schema.get("additionalProperties", True) is not False or "patternProperties" in schema
         # A registry of its own: jsonschema would otherwise fetch a remote $ref over HTTP.
         self._validator = Draft202012Validator(dict(schema), registry=Registry())
@@ -34,7 +40,7 @@ class Parameters:
 
     @staticmethod
     def check_schema(schema: Any) -> None:
-        """Raise ConfigurationError if ``schema`` is not a JSON Schema (2020-12) of an object."""
+        """Raise ConfigurationError if ``schema`` is not a JSON Schema (2020-12) of an object, or never ends."""
         if not isinstance(schema, dict):
             raise ConfigurationError("The schema of a task's parameters must be a JSON object.")
         try:
@@ -44,9 +50,16 @@ class Parameters:
             raise ConfigurationError(f"Not a JSON Schema (2020-12): {error.message}") from None
         if schema.get("type", "object") != "object":
             raise ConfigurationError('The parameters are given by name: the schema\'s type must be "object".')
-        names = schema.get("x-positional", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ConfigurationError("x-positional must be a list of parameter names.")
+        if reference := endless(schema):
+            raise ConfigurationError(f"The schema refers to {reference!r} without end: correct it.")
+        for keyword in ("x-positional", "x-positional-only"):
+            names = schema.get(keyword, [])
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ConfigurationError(f"{keyword} must be a list of parameter names.")
+        if strangers := set(schema.get("x-positional-only", ())) - set(schema.get("x-positional", ())):
+            raise ConfigurationError(
+                f"x-positional-only names {sorted(strangers)}, which x-positional does not."
+            )
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, with the JSON pointer, unless the call fits.
@@ -57,19 +70,63 @@ class Parameters:
             return
         try:
             given = self._by_name(args, kwargs)
+            if self._surely_fits(given):
+                return
             self._check_names(given)
             error = best_match(self._validator.iter_errors(given))
         except Unresolvable as reference:
             raise ConfigurationError(
                 f"The task's schema refers to {reference.ref!r}, which it does not hold: correct its parameters."
             ) from None
+        except RecursionError:
+            raise ConfigurationError(
+                "The task's schema refers to itself without end: correct its parameters."
+            ) from None
         if error is not None:
             raise self._explain(error, len(args))
+
+    def check_masked(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], sensitive: Collection[str]
+    ) -> None:
+        """Do what :meth:`check` does; the error does not quote the value of a sensitive parameter."""
+        try:
+            self.check(args, kwargs)
+        except InvalidArguments as error:
+            name = self._parameter(error.pointer)
+            if name not in sensitive if name else not sensitive:
+                raise
+            what = (
+                f"argument {name!r} does not fit its schema"
+                if name
+                else "the arguments do not fit the schema"
+            )
+            raise InvalidArguments(f"{what}; sensitive values are not shown.", error.pointer) from None
+
+    @cached_property
+    def _surely_fits(self) -> Predicate:
+        return compiled(self.schema) or _unsure
+
+    @cached_property
+    def _surely_fits_variadic(self) -> Predicate:
+        return compiled(self._variadic, self.schema) or _unsure
+
+    def placed(self, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return args and kwargs of a call whose arguments are all known by name, as a trigger's mapping has them."""
+        taken = itertools.takewhile(
+            lambda name: name in self.positional_only and name in named, self.positional
+        )
+        args = {name: named[name] for name in taken}
+        return tuple(args.values()), {name: value for name, value in named.items() if name not in args}
 
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         named = dict(zip(self.positional, args, strict=False))
         self._check_variadic(args[len(self.positional) :])
         for name in kwargs:
+            if name in self.positional_only:
+                raise InvalidArguments(
+                    f"argument {name!r} is taken by position only: give it in args.",
+                    f"/kwargs/{escape(name)}",
+                )
             if name in named:
                 raise InvalidArguments(
                     f"argument {name!r} is given twice, by position and by name: give it once.",
@@ -88,6 +145,8 @@ class Parameters:
             )
         validator = self._validator.evolve(schema=self._variadic)
         for index, value in enumerate(rest, start):
+            if self._surely_fits_variadic(value):
+                continue
             if error := best_match(validator.iter_errors(value)):
                 raise InvalidArguments(f"{error.message} (at /args/{index}).", f"/args/{index}")
 
@@ -95,7 +154,7 @@ class Parameters:
         for name in self.required:
             if name not in given:
                 raise InvalidArguments(
-                    f"argument {name!r} is missing: {self._accepted()}.", f"/kwargs/{escape(name)}"
+                    f"argument {name!r} is missing: {self._accepted()}.", self._place(name)
                 )
         if self.is_open:
             return
@@ -106,11 +165,30 @@ class Parameters:
                     f"/kwargs/{escape(name)}",
                 )
 
+    def _parameter(self, pointer: str) -> str:
+        """Return the parameter that a pointer into the call leads to."""
+        _, root, step, *_ = [*pointer.split("/"), "", ""]
+        if root == "args" and step.isdecimal() and int(step) < len(self.positional):
+            return self.positional[int(step)]
+        return unescape(step)
+
+    def _place(self, name: str) -> str:
+        """Return the pointer to where a missing argument belongs."""
+        if name in self.positional_only:
+            return f"/args/{self.positional.index(name)}"
+        return f"/kwargs/{escape(name)}"
+
     def _accepted(self) -> str:
         if not self.names:
             return "the task takes no arguments"
-        names = ", ".join(name if name in self.required else f"{name} (optional)" for name in self.names)
-        return f"the task takes {names}"
+        return f"the task takes {', '.join(map(self._wording, self.names))}"
+
+    def _wording(self, name: str) -> str:
+        remarks = [
+            *(["by position"] if name in self.positional_only else []),
+            *(["optional"] if name not in self.required else []),
+        ]
+        return f"{name} ({', '.join(remarks)})" if remarks else name
 
     def _explain(self, error: ValidationError, positional: int) -> InvalidArguments:
         path = [str(step) for step in error.absolute_path]
@@ -120,3 +198,7 @@ class Parameters:
             root = ["kwargs", *path[:1]]
         pointer = "".join(f"/{escape(step)}" for step in [*root, *path[1:]])
         return InvalidArguments(f"{shorten(error.message)} (at {pointer}).", pointer)
+
+
+def _unsure(value: Any) -> bool:
+    return False

@@ -131,13 +131,19 @@ class Manifest(models.Model):
     worker = models.CharField(_("worker"), max_length=200)
     version = models.CharField(_("version"), max_length=64, blank=True)
     checksum = models.CharField(_("checksum"), max_length=80)
-    queues = models.JSONField(_("consumed queues"), default=list, blank=True)
+    queues = models.JSONField(
+        _("consumed queues"),
+        default=list,
+        blank=True,
+        help_text=_("Objects with name, durable and arguments, as the manifest has them."),
+    )
+    offers = models.JSONField(_("offered tasks"), default=list, blank=True, help_text=_("Names of tasks."))
     imported_at = models.DateTimeField(_("imported at"), auto_now=True)
 
     class Meta:
         verbose_name = _("manifest")
         verbose_name_plural = _("manifests")
-        ordering = ("-imported_at",)
+        ordering = ("-imported_at", "-pk")
         constraints = (
             models.UniqueConstraint(fields=("worker", "checksum"), name="dispatch_manifest_unique"),
         )
@@ -215,6 +221,35 @@ class TaskDefinition(WithTarget):
         editable=False,
         related_name="tasks",
         verbose_name=_("manifest"),
+    )
+    returns = models.JSONField(
+        _("returns"),
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text=_("JSON Schema of the return value. Empty: the worker does not say."),
+    )
+    worker_options = models.JSONField(
+        _("options of the worker"),
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text=_("What the worker's code sets on the task, by Celery's names."),
+    )
+    deprecated = models.TextField(  # noqa: DJ001 - empty is a reason that was not given
+        _("deprecated"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Why the worker wants it no longer sent; NULL where it does not say so."),
+    )
+    retired_at = models.DateTimeField(_("retired at"), null=True, blank=True, editable=False)
+    retired_version = models.CharField(
+        _("retired by version"),
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text=_("The version of the worker that no longer had it."),
     )
 
     class Meta(WithTarget.Meta):

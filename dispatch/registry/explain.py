@@ -130,6 +130,7 @@ def _outcome(won: list[str], lost: list[str]) -> str:
 
 
 def _warning(snapshot: Snapshot, name: str) -> str:
-    if name in snapshot.tasks:
-        return ""
-    return f"{name!r} is not in the registry{suggest(name, snapshot.tasks)}: sending it is refused."
+    task = snapshot.tasks.get(name)
+    if task is None:
+        return f"{name!r} is not in the registry{suggest(name, snapshot.tasks)}: sending it is refused."
+    return f"{name!r} was retired {task.retired}: sending it is refused." if task.retired else ""

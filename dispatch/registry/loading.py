@@ -116,7 +116,7 @@ def _before_celery_4(router: Any) -> Callable[..., Any]:
 
 
 def _tasks(using: str) -> Iterator[Task]:
-    for row in models.TaskDefinition.objects.using(using).select_related("queue", "exchange"):
+    for row in models.TaskDefinition.objects.using(using).select_related("queue", "exchange", "manifest"):
         try:
             yield _task(row)
         except Exception as error:  # noqa: BLE001 - as above: written past the form, in any way
@@ -134,7 +134,16 @@ def _task(row: models.TaskDefinition) -> Task:
         sensitive=frozenset(row.sensitive_parameters),
         enabled=row.enabled,
         paused=row.paused,
+        deprecated=row.deprecated,
+        retired=_retired(row),
     )
+
+
+def _retired(row: models.TaskDefinition) -> str:
+    if row.retired_at is None:
+        return ""
+    worker = row.manifest.worker if row.manifest else "its worker"
+    return f"on {row.retired_at:%Y-%m-%d}, when {f'{worker} {row.retired_version}'.rstrip()} no longer offered it"
 
 
 def _triggers(using: str) -> Iterator[rules.Trigger]:

@@ -8,17 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatch.core.message import MASK, unescape
+from dispatch.core.message import MASK
 from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
 from dispatch.core.rules import Trigger
 from dispatch.core.schema import Parameters
 from dispatch.core.wording import suggest
-from dispatch.exceptions import InvalidArguments, TaskDisabled, UnknownTask
+from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task definition as plain data; ``options`` are those it sets itself."""
+    """A task definition as plain data; ``options`` are those it sets itself.
+
+    ``deprecated`` is the worker's reason not to send it any more, None where it gives none. ``retired`` says since when
+    and by which worker it is no longer offered, "" while it is.
+    """
 
     name: str
     parameters: Parameters
@@ -28,30 +32,12 @@ class Task:
     enabled: bool = True
     paused: bool = False
     problem: str = ""
+    deprecated: str | None = None
+    retired: str = ""
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments unless the call fits; the value of a sensitive parameter is not quoted."""
-        try:
-            self.parameters.check(args, kwargs)
-        except InvalidArguments as error:
-            name = self._parameter(error.pointer)
-            if name and name not in self.sensitive:
-                raise
-            if not name and not self.sensitive:
-                raise
-            what = (
-                f"argument {name!r} does not fit its schema"
-                if name
-                else "the arguments do not fit the schema"
-            )
-            raise InvalidArguments(f"{what}; sensitive values are not shown.", error.pointer) from None
-
-    def _parameter(self, pointer: str) -> str:
-        """Return the parameter that a pointer into the call leads to."""
-        _, root, step, *_ = [*pointer.split("/"), "", ""]
-        if root == "args" and step.isdecimal() and int(step) < len(self.parameters.positional):
-            return self.parameters.positional[int(step)]
-        return unescape(step)
+        self.parameters.check_masked(args, kwargs, self.sensitive)
 
     def fitted(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments with numbers as texts where the schema wants a text: keys are numbers in most databases."""
@@ -109,7 +95,9 @@ class Snapshot:
         self.tasks = {task.name: task for task in tasks}
         self.triggers = tuple(triggers)
         self.paused = frozenset(queue.name for queue in table.queues.values() if queue.paused)
-        self.paused_tasks = frozenset(task.name for task in self.tasks.values() if task.paused)
+        self.paused_tasks = frozenset(
+            task.name for task in self.tasks.values() if task.paused or task.retired
+        )
         self._candidates = {name: table.candidates(name) for name in self.tasks}
         self._targets = {
             name: table.target_for(task.target, self._candidates[name], Request(name))
@@ -129,13 +117,18 @@ class Snapshot:
     def task(self, name: str) -> Task:
         """Return the definition of a task that may be sent.
 
-        Raises UnknownTask, with close matches, and TaskDisabled.
+        Raises UnknownTask, with close matches, TaskRetired and TaskDisabled.
         """
         task = self.tasks.get(name)
         if task is None:
             raise UnknownTask(
                 f"No task {name!r} in the registry{suggest(name, self.tasks)}. "
                 f"If the worker has it, import its manifest: manage.py dispatch manifest sync FILE."
+            )
+        if task.retired:
+            raise TaskRetired(
+                f"Task {name!r} was retired {task.retired}: send another{self._successor(name)}, or bring it back in "
+                f"the worker and import its manifest: manage.py dispatch manifest sync FILE."
             )
         if task.problem:
             raise TaskDisabled(f"Task {name!r} cannot be sent. {task.problem} Correct it in the admin.")
@@ -144,6 +137,9 @@ class Snapshot:
                 f"Task {name!r} is switched off in the registry: enable its definition to send it."
             )
         return task
+
+    def _successor(self, name: str) -> str:
+        return suggest(name, (task.name for task in self.tasks.values() if not task.retired))
 
     def destination(self, name: str, call: Target = Target(), request: Request | None = None) -> Destination:
         """Return where a message of a registered task goes, ``call`` being what its sender asked for.

@@ -67,18 +67,20 @@ def _call(trigger: AnyTrigger, event: str, instance: Model) -> Call | None:
     if not trigger.fires(event, read):
         return None
     target = trigger.target
+    args, kwargs = _arguments(trigger.task, trigger.kwargs(event, read))
     return Call(
         trigger.task,
-        kwargs=_fitted(trigger.task, trigger.kwargs(event, read)),
+        args=args,
+        kwargs=kwargs,
         queue=target.queue,
         priority=target.priority,
         countdown=trigger.countdown,
     )
 
 
-def _fitted(task_name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _arguments(task_name: str, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     task = registry.current().tasks.get(task_name)
-    return task.fitted(kwargs) if task else kwargs
+    return task.parameters.placed(task.fitted(named)) if task else ((), named)
 
 
 def _value(instance: Model, name: str) -> Any:

@@ -140,7 +140,7 @@ def test_a_mapping_that_does_not_fit_is_explained_beside_the_arguments(open_page
     page.click("input[name=_save]")
     page.locator(".errornote").wait_for()
     errors = page.locator("#arguments-group .errorlist").inner_text()
-    assert "requires 'text'" in errors
+    assert "does not give 'text'" in errors
     assert "did you mean 'text'?" in errors
 
 

@@ -25,8 +25,10 @@ def can_import(python: str | Path, module: str) -> bool:
 
 
 def test_the_web_virtualenv_holds_nothing_of_the_worker() -> None:
-    assert distributions(sys.executable).isdisjoint({"dispatch-worker-stub", "pydantic", "pydantic-core"})
+    workers = {"dispatch-worker-stub", "celery-manifest", "pydantic", "pydantic-core"}
+    assert distributions(sys.executable).isdisjoint(workers)
     assert not can_import(sys.executable, "worker")
+    assert not can_import(sys.executable, "celery_manifest")
 
 
 def test_the_worker_virtualenv_holds_nothing_of_django() -> None:
@@ -34,6 +36,7 @@ def test_the_worker_virtualenv_holds_nothing_of_django() -> None:
     assert django == set()
     assert not can_import(WORKER_PYTHON, "dispatch")
     assert not can_import(WORKER_PYTHON, "project")
+    assert can_import(WORKER_PYTHON, "celery_manifest")
 
 
 def test_no_source_of_one_names_the_other() -> None:
@@ -48,3 +51,14 @@ def test_no_source_of_one_names_the_other() -> None:
         source = path.read_text()
         for name in ("import django", "from django", "from dispatch", "import dispatch", "from project"):
             assert not any(line.strip().startswith(name) for line in source.splitlines()), path
+
+
+def test_the_package_for_every_worker_names_neither_this_worker_nor_the_web_service() -> None:
+    package = ROOT / "worker_stub" / "packages" / "celery-manifest"
+    sources = [*package.glob("celery_manifest/*.py"), package / "pyproject.toml", package / "README.md"]
+    assert len(sources) > 2
+    for path in sources:
+        words = path.read_text().lower()
+        assert "django" not in words, path
+        assert "dispatch" not in words, path
+        assert "from worker" not in words, path

@@ -15,7 +15,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test.utils import CaptureQueriesContext
 
-from dispatch.api import TaskDisabled, message_dead, message_enqueued, send_task, trigger
+from dispatch.api import InvalidArguments, TaskDisabled, message_dead, message_enqueued, send_task, trigger
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue, TaskDefinition, Trigger
 from dispatch.registry import cache
 from project.notes.models import Note
@@ -221,3 +221,21 @@ def test_arguments_that_no_database_stores_make_a_dead_message(
 
     Note.objects.create(title="A")
     assert "which no JSON reader accepts" in OutboxMessage.objects.get(status="dead").last_error
+
+
+# -- arguments that are too long ------------------------------------------------------------------
+
+
+def test_arguments_that_are_too_long_are_refused_where_code_sends_and_a_dead_message_where_a_trigger_does(
+    task: TaskDefinition, settings: Any
+) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "MAX_ARGUMENTS_SIZE": 50}
+    with pytest.raises(InvalidArguments, match=r"MAX_ARGUMENTS_SIZE.* /kwargs/text \(102 bytes\)"):
+        send_task(TASK, kwargs={"note_id": "1", "text": "x" * 100})
+    assert not OutboxMessage.objects.exists()
+
+    make_trigger(task, "created")
+    note = Note.objects.create(title="A", body="x" * 100)
+    [message] = OutboxMessage.objects.all()
+    assert (message.status, message.object_pk) == (OutboxMessage.Status.DEAD, str(note.pk))
+    assert "MAX_ARGUMENTS_SIZE" in message.last_error

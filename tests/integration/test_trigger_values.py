@@ -96,6 +96,17 @@ def test_an_integer_key_fits_a_parameter_that_is_a_text(task: TaskDefinition) ->
     assert sent() == [{"note_id": str(pk), "text": "Editors"}] * 2
 
 
+def test_what_the_task_takes_by_position_only_is_handed_over_by_position(task: TaskDefinition) -> None:
+    names = {"x-positional": ["note_id", "text"], "x-positional-only": ["note_id"]}
+    task.parameters = task.parameters | names
+    task.save()
+    make_trigger(task, "created")
+    note = Note.objects.create(title="A", body="B")
+    row = OutboxMessage.objects.get()
+    assert (row.status, json.loads(row.args)) == ("pending", [str(note.pk)])
+    assert sent() == [{"text": "B"}]
+
+
 def test_a_moment_without_a_time_zone_is_compared_as_it_is_stored(task: TaskDefinition) -> None:
     make_trigger(task, "created", when=("summarized_at", "greater", "2020-01-01T00:00:00Z"))
     with warnings.catch_warnings():

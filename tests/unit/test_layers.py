@@ -13,6 +13,7 @@ from dispatch import api, core
 
 PUBLIC = {
     "Call", "DispatchError", "InvalidArguments", "InvalidOption", "NoDestination", "SendError", "TaskDisabled",
+    "TaskRetired", "Array", "SendOptions", "Sender", "deprecated", "sender",
     "UnknownTask", "asend_task", "message_dead", "message_enqueued", "message_published", "result", "send_many",
     "send_task", "suppress_triggers", "task_finished", "trigger",
 }  # fmt: skip

@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from dispatch.contract import running as running_workers
 from dispatch.core.manifest import checksum, sealed
 from dispatch.models import Binding, Exchange, Manifest, Route, TaskDefinition
 from tests.support.registry import TASK, make_queue, make_registry
@@ -19,7 +21,10 @@ MANIFEST = {
     "manifest": 1,
     "worker": "worker",
     "version": "0.1.0",
-    "queues": ["default", "llm"],
+    "queues": [
+        {"name": "default", "durable": True, "arguments": {}},
+        {"name": "llm", "durable": True, "arguments": {}},
+    ],
     "tasks": [
         {"name": TASK, "parameters": {"type": "object", "properties": {"note_id": {"type": "string"}}}},
         {"name": "worker.tasks.link.preview_links"},
@@ -50,9 +55,9 @@ def run(*arguments, **options):
     return output.getvalue()
 
 
-def manage(*arguments):
+def manage(*arguments, database="sqlite://"):
     """Run `manage.py dispatch` as a user does, in a process of its own."""
-    environment = {**os.environ, "DATABASE_URL": "sqlite://", "BROKER_URL": "memory://"}
+    environment = {**os.environ, "DATABASE_URL": database, "BROKER_URL": "memory://"}
     command = [sys.executable, "manage.py", "dispatch", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -82,7 +87,10 @@ def test_an_unknown_subcommand_is_refused_with_those_that_exist():
 
 @pytest.mark.parametrize("arguments", [[], ["routes"], ["manifest"], ["manifest", "sync"]], ids=" ".join)
 def test_an_incomplete_command_is_refused_with_what_is_missing(arguments):
-    with pytest.raises(CommandError, match=r"the following arguments are required: (SUBCOMMAND|ACTION|FILE)"):
+    with pytest.raises(
+        CommandError,
+        match=r"argument.*required: (SUBCOMMAND|ACTION)|one of the arguments FILE --live is required",
+    ):
         run(*arguments)
 
 
@@ -163,13 +171,13 @@ def test_without_a_default_queue_nothing_is_exported_that_a_worker_would_refuse(
 def test_a_manifest_is_written_into_the_registry_and_what_changed_is_told(manifest, db):
     output = run("manifest", "sync", manifest())
     assert f"   added  {TASK}\n" in output
-    assert "worker 0.1.0: 2 tasks were added, 0 changed, 0 are as before, 0 are no longer offered." in output
+    assert "worker 0.1.0: 2 tasks were added, 0 changed, 0 retired; 0 are as before." in output
     assert TaskDefinition.objects.get(name=TASK).parameters == MANIFEST["tasks"][0]["parameters"]
 
 
 def test_the_same_manifest_again_changes_nothing(manifest, db):
     run("manifest", "sync", manifest())
-    assert "0 tasks were added, 0 changed, 2 are as before" in run("manifest", "sync", manifest())
+    assert "0 tasks were added, 0 changed, 0 retired; 2 are as before" in run("manifest", "sync", manifest())
 
 
 def test_a_task_that_is_no_longer_offered_is_told_and_kept(manifest, db):
@@ -197,10 +205,10 @@ def test_a_manifest_may_come_from_standard_input(db, monkeypatch):
     [
         ("{", "is not JSON"),
         ("NaN", "must be a JSON object"),
-        ('{"manifest": 1, "worker": "\\ud800"}', "half of a character pair"),
+        ('{"manifest": 1, "worker": "\\ud800"}', "the text at /worker"),
         (sealed(MANIFEST).replace("0.1.0", "0.2.0"), "edited or cut"),
         ({**MANIFEST, "manifest": 2}, "not a manifest of format 1"),
-        ({**MANIFEST, "queues": None}, "'queues' must be a list of names"),
+        ({**MANIFEST, "queues": None}, "'queues' must be a list of objects"),
         ({**MANIFEST, "tasks": MANIFEST["tasks"] * 2}, "twice"),
     ],
     ids=["json", "nan", "surrogate", "edited", "format", "queues", "twice"],
@@ -215,7 +223,7 @@ def test_a_bad_manifest_is_refused_in_one_sentence_and_changes_nothing(document,
 def test_a_bad_manifest_ends_the_command_with_an_exit_code_and_without_a_traceback(manifest):
     found = manage("manifest", "sync", manifest("{"))
     assert found.returncode == 1
-    assert found.stderr.startswith("CommandError: The manifest is not JSON")
+    assert "manifest.json: The manifest is not JSON" in found.stderr
     assert "Traceback" not in found.stderr
 
 
@@ -227,6 +235,154 @@ def test_a_file_that_cannot_be_read_is_named_in_the_error(tmp_path, db):
         run("manifest", "sync", str(tmp_path / "manifest.json"))
 
 
+CHANGED = {
+    **MANIFEST,
+    "version": "0.0.9",
+    "tasks": [
+        {
+            "name": TASK,
+            "parameters": {
+                "type": "object",
+                "properties": {"note_id": {"type": "integer"}, "style": {"type": "string"}},
+            },
+            "deprecated": "",
+        },
+        {"name": "worker.tasks.link.preview_link"},
+    ],
+}
+
+
+def test_each_change_is_told_with_what_it_breaks(manifest, db):
+    run("manifest", "sync", manifest())
+    Route.objects.create(pattern="worker.tasks.link.preview_links", kind="exact", priority=1)
+    lines = run("manifest", "sync", manifest(CHANGED), "--dry-run").splitlines()
+    assert [line for line in lines if "imported on" not in line] == [
+        "   added  worker.tasks.link.preview_link",
+        f" changed  {TASK}",
+        "            BREAKING  note_id was string, is integer",
+        "            BREAKING  style is new, optional: string; callers could pass anything under this name",
+        "            is deprecated",
+        " missing  worker.tasks.link.preview_links (did you mean 'worker.tasks.link.preview_link'?)",
+        "  breaks  route 'worker.tasks.link.preview_links' (exact) matches no task any more.",
+        "worker 0.0.9: 1 task would be added, 1 changed, 1 retired; 0 are as before.",
+    ]
+    assert lines[0].startswith(
+        " warning  This manifest is of version 0.0.9, and that of 0.1.0 was imported on "
+    )
+
+
+def test_machines_get_the_same_as_json(manifest, db):
+    run("manifest", "sync", manifest())
+    [told] = json.loads(run("manifest", "sync", manifest(CHANGED), "--format", "json"))
+    assert (told["worker"], told["applied"], told["breaking"]) == ("worker", True, True)
+    assert told["missing"] == ["worker.tasks.link.preview_links"]
+    assert told["changed"][0]["changes"][0] == {
+        "parameter": "note_id",
+        "breaking": True,
+        "sentence": "was string, is integer",
+    }
+
+
+def test_a_pipeline_can_refuse_breaking_changes(manifest, db):
+    run("manifest", "sync", manifest())
+    with pytest.raises(CommandError, match="Breaking changes of worker were refused"):
+        run("manifest", "sync", manifest(CHANGED), "--refuse-breaking")
+    assert TaskDefinition.objects.filter(retired_at=None).count() == 2
+    harmless = {**MANIFEST, "tasks": [*MANIFEST["tasks"], {"name": "worker.tasks.new"}]}
+    assert "1 task was added" in run("manifest", "sync", manifest(harmless), "--refuse-breaking")
+
+
+def test_a_retired_task_is_marked_in_the_list_of_routes_and_explained(manifest, db):
+    make_queue("default", is_default=True)
+    run("manifest", "sync", manifest())
+    run("manifest", "sync", manifest({**MANIFEST, "version": "2", "tasks": []}))
+    rows = json.loads(run("routes", "list", "--format", "json"))
+    assert all(row["problem"].endswith("when worker 2 no longer offered it") for row in rows)
+    assert f"'{TASK}' was retired on " in run("routes", "explain", TASK)
+
+
+# -- manifest sync --live -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Return a function that lets workers of these documents answer, by node name."""
+
+    def answer(**nodes):
+        answers = {n: json.loads(sealed(d)) if "manifest" in d else d for n, d in nodes.items()}
+        monkeypatch.setattr(running_workers.workers, "manifests", lambda link: answers)
+
+    return answer
+
+
+def test_running_workers_are_asked_and_their_queues_put_together(running, db):
+    one, other = ({**MANIFEST, "queues": [queue]} for queue in MANIFEST["queues"])
+    running(a=one, b=other, old={"error": "no such command"})
+    output = run("manifest", "sync", "--live")
+    assert output.count("worker 0.1.0: 2 tasks were added") == 1
+    assert Manifest.objects.get().queues == MANIFEST["queues"]
+    run("manifest", "sync", "--live")
+    assert Manifest.objects.count() == 1
+
+
+def test_the_file_and_the_running_worker_are_one_manifest(running, manifest, db):
+    run("manifest", "sync", manifest())
+    running(a=MANIFEST)
+    assert "0 tasks were added, 0 changed, 0 retired; 2 are as before" in run("manifest", "sync", "--live")
+    assert Manifest.objects.count() == 1
+
+
+def test_nodes_of_one_worker_that_disagree_are_refused(running, db):
+    running(a=MANIFEST, b={**MANIFEST, "version": "0.2.0"})
+    with pytest.raises(
+        CommandError, match=r"'worker' do not offer the same tasks \(a 0.1.0, b 0.2.0\): finish"
+    ):
+        run("manifest", "sync", "--live")
+    assert not TaskDefinition.objects.exists()
+
+
+def test_workers_of_other_registries_on_the_same_broker_are_left_alone(running, db):
+    make_queue("default", is_default=True)
+    stranger = {**MANIFEST, "worker": "stranger", "queues": [{"name": "theirs"}], "tasks": [{"name": "x"}]}
+    running(a=MANIFEST, b=stranger)
+    run("manifest", "sync", "--live")
+    assert list(Manifest.objects.values_list("worker", flat=True)) == ["worker"]
+    running(b=stranger)
+    with pytest.raises(
+        CommandError, match=r"No running worker told its manifest .*Those of other registries did: b"
+    ):
+        run("manifest", "sync", "--live")
+
+
+def test_a_worker_that_cannot_tell_its_manifest_is_told_with_the_reason(running, db):
+    running(a={"error": "The app has no name"})
+    with pytest.raises(CommandError, match=r"Worker 'a' cannot tell it: The app has no name\. Start one"):
+        run("manifest", "sync", "--live")
+
+
+def test_a_worker_whose_answer_is_no_manifest_is_named(running, db):
+    running(a={**MANIFEST, "manifest": 2})
+    with pytest.raises(
+        CommandError, match=r"Worker 'a' was asked for its manifest: This is not a manifest of"
+    ):
+        run("manifest", "sync", "--live")
+
+
+def test_a_thousand_renamed_tasks_are_told_within_seconds(manifest, db):
+    names = [f"worker.tasks.module_{number}.task_number_{number}" for number in range(1000)]
+    run("manifest", "sync", manifest({**MANIFEST, "tasks": [{"name": name} for name in names]}))
+    renamed = manifest({**MANIFEST, "tasks": [{"name": name.replace("tasks", "jobs")} for name in names]})
+    begun = time.monotonic()
+    output = run("manifest", "sync", renamed, "--dry-run")
+    assert time.monotonic() - begun < 30
+    assert output.count("did you mean") == 50
+
+
+def test_without_a_running_worker_the_command_says_what_to_do(db):
+    with pytest.raises(CommandError, match=r"No running worker told its manifest within .*or give a file"):
+        run("manifest", "sync", "--live")
+
+
 # -- manifest show ------------------------------------------------------------------------
 
 
@@ -235,7 +391,7 @@ def test_imported_manifests_are_listed(manifest, db):
     run("manifest", "sync", manifest())
     assert f"worker 0.1.0  {checksum(MANIFEST)}" in run("manifest", "show")
     [row] = json.loads(run("manifest", "show", "--format", "json"))
-    assert (row["worker"], row["queues"]) == ("worker", ["default", "llm"])
+    assert (row["worker"], row["queues"]) == ("worker", MANIFEST["queues"])
 
 
 # -- relay and results, once ----------------------------------------------------------------
@@ -244,3 +400,36 @@ def test_imported_manifests_are_listed(manifest, db):
 def test_an_empty_outbox_is_relayed_and_collected_at_once(transactional_db):
     assert run("relay", "--once") == "0 messages published.\n"
     assert run("results", "--once") == "0 results handled.\n"
+
+
+# -- databases that cannot be used -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["manifest", "show"],
+        ["verify"],
+        ["stubs", "-o", "-"],
+        ["relay", "--once"],
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_was_not_migrated_is_told_in_one_sentence(arguments):
+    found = manage(*arguments)
+    assert found.returncode != 0
+    assert (
+        found.stderr == "CommandError: The tables of dispatch are missing: run `manage.py migrate` first.\n"
+    )
+
+
+def test_a_database_that_cannot_be_reached_is_told_in_one_sentence(tmp_path):
+    found = manage("manifest", "show", database=f"sqlite:///{tmp_path}/no/such/directory.sqlite3")
+    assert found.returncode == 1
+    assert found.stderr.startswith("CommandError: The database cannot be used: unable to open")
+
+
+def test_an_alias_that_no_database_has_is_refused():
+    found = manage("verify", "--database", "nosuch")
+    assert found.returncode == 2
+    assert "invalid choice: 'nosuch'" in found.stderr

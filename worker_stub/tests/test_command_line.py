@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-
-from worker.checksum import checksum
+from celery_manifest import checksum
 
 
 @pytest.fixture
@@ -42,8 +41,12 @@ def test_the_manifest_needs_no_broker_and_has_the_same_bytes_each_time(celery, t
 
 
 def test_the_manifest_shows_the_queues_of_the_routing_file(celery, write_routing):
-    path = write_routing(queues=[{"name": "default"}, {"name": "night"}])
-    assert json.loads(celery("manifest", ROUTING_FILE=str(path)).stdout)["queues"] == ["default", "night"]
+    path = write_routing(queues=[{"name": "default"}, {"name": "night", "arguments": {"x-max-priority": 9}}])
+    queues = json.loads(celery("manifest", ROUTING_FILE=str(path)).stdout)["queues"]
+    assert queues == [
+        {"name": "default", "durable": True, "arguments": {}},
+        {"name": "night", "durable": True, "arguments": {"x-max-priority": 9}},
+    ]
 
 
 def test_a_missing_routing_file_stops_the_worker_with_cause_and_remedy(celery):

@@ -5,11 +5,11 @@ import json
 
 import pytest
 from celery import Celery
+from celery_manifest import checksum
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import routing
-from worker.checksum import checksum
 from worker.config import PACKAGED_ROUTING
 from worker.routing import RoutingError
 

@@ -13,7 +13,7 @@ import pytest
 import worker
 
 PACKAGE = Path(worker.__file__).parent
-ALLOWED = set(sys.stdlib_module_names) | {"worker", "celery", "kombu", "click", "pydantic", "pydantic_core"}
+ALLOWED = set(sys.stdlib_module_names) | {"worker", "celery", "celery_manifest", "kombu", "pydantic"}
 
 
 @pytest.mark.parametrize("name", ["django", "django_celery_results", "dispatch", "project"])

@@ -113,6 +113,7 @@ def test_a_recording_of_the_wrong_kind_is_not_tried_again(tmp_path):
 def test_the_worker_offers_exactly_the_agreed_names():
     app.loader.import_default_modules()
     assert sorted(name for name in app.tasks if not name.startswith("celery.")) == [
+        "worker.tasks.ledger.credit_account",
         "worker.tasks.link.preview_links",
         "worker.tasks.llm.summarize_note",
         "worker.tasks.ops.fail_on_demand",

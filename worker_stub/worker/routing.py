@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from celery_manifest import checksum
 from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 from pydantic import BaseModel, Field, ValidationError, model_validator
-
-from worker.checksum import checksum
 
 #: Seconds after which a broker may forget a worker's own queue that nobody consumes: the worker was killed,
 #: or did not come back after a restart of the broker.

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, OperationalError, ProgrammingError, router
 
+from dispatch import registry
 from dispatch.exceptions import DispatchError
-from dispatch.management.subcommands import config, manifest, queues, relay, results, routes, worker_command
+from dispatch.management.subcommands import (
+    NO_TABLES,
+    config,
+    manifest,
+    queues,
+    relay,
+    results,
+    routes,
+    stubs,
+    verify,
+    worker_command,
+)
+from dispatch.models import TaskDefinition
 
-SUBCOMMANDS = (relay, results, manifest, routes, config, queues, worker_command)
+SUBCOMMANDS = (relay, results, manifest, verify, stubs, routes, config, queues, worker_command)
 
 
 class Command(BaseCommand):
@@ -27,11 +42,24 @@ class Command(BaseCommand):
             module.add(subparsers)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the subcommand; what dispatch raises on purpose is printed without a traceback."""
+        """Run the subcommand; what goes wrong for a known reason is printed without a traceback."""
         try:
             options["run"](self, options)
         except DispatchError as error:
             raise CommandError(str(error)) from None
+        except (OperationalError, ProgrammingError) as error:
+            using = options.get("database") or router.db_for_write(TaskDefinition)
+            if told := _told(error, using):
+                raise CommandError(told) from error
+            raise
+
+
+def _told(error: DatabaseError, using: str) -> str:
+    """Say that a database is down or was not migrated; nothing where the fault is ours."""
+    with suppress(DatabaseError):
+        if not registry.has_tables(using):
+            return NO_TABLES
+    return f"The database cannot be used: {error}" if isinstance(error, OperationalError) else ""
 
 
 class _Subparser(CommandParser):

@@ -14,10 +14,12 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 from django.core.management.base import CommandParser
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 
 Subparsers: TypeAlias = "_SubParsersAction[Any]"
 Options: TypeAlias = dict[str, Any]
+
+NO_TABLES = "The tables of dispatch are missing: run `manage.py migrate` first."
 
 
 def add_database(parser: CommandParser) -> None:
@@ -25,6 +27,7 @@ def add_database(parser: CommandParser) -> None:
     parser.add_argument(
         "--database",
         default=DEFAULT_DB_ALIAS,
+        choices=tuple(connections),
         metavar="ALIAS",
         help="whose outbox is worked on (default: %(default)s)",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from dispatch.configuration import document, importing
 from dispatch.configuration.changes import Change, Changes
 from dispatch.management.subcommands import Options, Subparsers
 from dispatch.management.subcommands.asking import add_yes, agreed
+from dispatch.management.subcommands.files import read_text, reason
 from dispatch.management.subcommands.tables import add_format, write_json
 from dispatch.models import Queue
 
@@ -56,13 +56,13 @@ def run_export(command: BaseCommand, options: Options) -> None:
     try:
         Path(options["file"]).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise CommandError(f"{options['file']} cannot be written: {error}") from None
+        raise CommandError(f"{options['file']} cannot be written: {reason(error)}") from None
     command.stdout.write(f"The configuration was written to {options['file']}.")
 
 
 def run_import(command: BaseCommand, options: Options) -> None:
     """Show what a file changes, ask, and change it."""
-    _bring(command, options, document.read(_read(options["file"])), prune=options["prune"])
+    _bring(command, options, document.read(read_text(options["file"])), prune=options["prune"])
 
 
 def run_import_celery(command: BaseCommand, options: Options) -> None:
@@ -156,10 +156,3 @@ def _add_common(parser: CommandParser) -> None:
 
 def _database() -> str:
     return router.db_for_write(Queue)
-
-
-def _read(name: str) -> str:
-    try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{name} cannot be read: {error}") from None

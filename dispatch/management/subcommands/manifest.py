@@ -1,54 +1,85 @@
-"""``dispatch manifest``: what the worker offers, into the registry."""
+"""``dispatch manifest``: what the workers offer, into the registry."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dispatch import contract
+from dispatch import contract, registry
+from dispatch.contract.difference import TaskChange
 from dispatch.core import manifest
+from dispatch.core.wording import suggest
 from dispatch.management.subcommands import Options, Subparsers
+from dispatch.management.subcommands.files import read_manifest
+from dispatch.management.subcommands.tables import add_format, shown, write_json
 from dispatch.models import Manifest
+from dispatch.triggers.code import declared
+
+#: How many missing tasks are looked up among the added ones: for a thousand it would take minutes.
+MOST_SUGGESTIONS = 50
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
     parser = subparsers.add_parser("manifest", help="import a worker manifest, or show what was imported")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    sync = actions.add_parser("sync", help="write a manifest's names and parameters into the registry")
-    sync.add_argument(
-        "file", metavar="FILE", help="as written by `celery -A worker manifest`; - for standard input"
-    )
-    sync.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
-    sync.set_defaults(run=run_sync)
+    _add_sync(actions.add_parser("sync", help="write what a manifest says of its tasks into the registry"))
     show = actions.add_parser("show", help="list the imported manifests")
-    show.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(show)
     show.set_defaults(run=run_show)
 
 
-def run_sync(command: BaseCommand, options: Options) -> None:
-    """Import a manifest and print what changed."""
-    document = manifest.read(_read(options["file"]))
-    changes = contract.sync(document, dry_run=options["dry_run"])
-    for word, names in (("added", changes.added), ("changed", changes.changed), ("missing", changes.missing)):
-        for name in names:
-            command.stdout.write(f"{word:>8}  {name}")
-    done = "would be" if options["dry_run"] else "were"
-    command.stdout.write(
-        f"{document.worker} {document.version}: {len(changes.added)} tasks {done} added, "
-        f"{len(changes.changed)} changed, {len(changes.unchanged)} are as before, "
-        f"{len(changes.missing)} are no longer offered."
+def _add_sync(parser: CommandParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="as written by `celery -A worker manifest`; - for standard input",
     )
+    source.add_argument("--live", action="store_true", help="ask the workers that run now")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
+    parser.add_argument(
+        "--refuse-breaking",
+        action="store_true",
+        help="change nothing and exit with 1 if something could no longer be sent",
+    )
+    add_format(parser)
+    parser.set_defaults(run=run_sync)
+
+
+def run_sync(command: BaseCommand, options: Options) -> None:
+    """Import manifests, and tell what changed and what that breaks."""
+    refused = []
+    told = []
+    for document in _documents(options):
+        result = contract.sync(
+            document,
+            dry_run=options["dry_run"],
+            refuse_breaking=options["refuse_breaking"],
+            code=[(trigger.name, trigger.task) for trigger in declared.values()],
+        )
+        told.append(_as_json(result))
+        if options["format"] == "text":
+            command.stdout.write("\n".join(_lines(result, applied=not options["dry_run"])))
+        if options["refuse_breaking"] and result.difference.breaking:
+            refused.append(document.worker)
+    if options["format"] == "json":
+        write_json(command, told)
+    if refused:
+        raise CommandError(
+            f"Breaking changes of {', '.join(refused)} were refused: nothing of it was changed."
+        )
 
 
 def run_show(command: BaseCommand, options: Options) -> None:
     """Print the imported manifests, newest first."""
-    rows = list(Manifest.objects.values("worker", "version", "checksum", "imported_at", "queues"))
+    rows = list(Manifest.objects.values("worker", "version", "checksum", "imported_at", "queues", "offers"))
     if options["format"] == "json":
-        command.stdout.write(json.dumps(rows, default=str, indent=2))
+        write_json(command, rows)
         return
     if not rows:
         command.stdout.write("No manifest was imported: manage.py dispatch manifest sync FILE.")
@@ -58,10 +89,73 @@ def run_show(command: BaseCommand, options: Options) -> None:
         )
 
 
-def _read(name: str) -> str:
-    if name == "-":
-        return sys.stdin.read()
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{name} cannot be read: {error}") from None
+def _documents(options: Options) -> list[manifest.Manifest]:
+    if options["live"]:
+        return contract.ask_running(registry.current().table)
+    return [read_manifest(options["file"])]
+
+
+def _lines(result: contract.Synced, *, applied: bool) -> Iterator[str]:
+    found = result.difference
+    yield from (f" warning  {shown(text)}" for text in found.warnings)
+    yield from (f"   added  {name}" for name in found.added)
+    yield from _tasks("changed", found.changed)
+    yield from _tasks("returned", found.returned)
+    for place, name in enumerate(found.missing):
+        close = suggest(name, found.added, most=1) if place < MOST_SUGGESTIONS else ""
+        yield f" missing  {name}{close}"
+    for effect in result.effects:
+        yield f"  breaks  {_subject(effect)} {shown(effect.sentence)}"
+        yield from (f"            {example}" for example in effect.examples)
+    yield _summary(result, applied=applied)
+
+
+def _tasks(word: str, tasks: tuple[TaskChange, ...]) -> Iterator[str]:
+    for task in tasks:
+        yield f"{word:>8}  {task.name}"
+        for change in task.changes:
+            yield f"            {'BREAKING  ' if change.breaking else ''}{shown(change)}"
+
+
+def _subject(effect: Any) -> str:
+    if effect.kind == "messages":
+        return "messages:"
+    label = {"trigger": "trigger", "code": "@trigger", "route": "route"}[effect.kind]
+    task = f", which sends {effect.task}," if effect.task else ""
+    return f"{label} {shown(effect.subject)!r}{task}"
+
+
+def _summary(result: contract.Synced, *, applied: bool) -> str:
+    found = result.difference
+    one = len(found.added) == 1
+    verb = ("was" if one else "were") if applied and result.applied else "would be"
+    returned = f", {len(found.returned)} offered again" if found.returned else ""
+    return (
+        f"{found.worker} {found.version}: {len(found.added)} {'task' if one else 'tasks'} {verb} added, "
+        f"{len(found.changed)} changed{returned}, {len(found.missing)} retired; {len(found.unchanged)} are as before."
+    )
+
+
+def _as_json(result: contract.Synced) -> dict[str, Any]:
+    found = result.difference
+    return {
+        "worker": found.worker,
+        "version": found.version,
+        "applied": result.applied,
+        "breaking": found.breaking,
+        "added": found.added,
+        "changed": [_task(task) for task in found.changed],
+        "returned": [_task(task) for task in found.returned],
+        "missing": found.missing,
+        "unchanged": found.unchanged,
+        "warnings": found.warnings,
+        "breaks": [asdict(effect) for effect in result.effects],
+    }
+
+
+def _task(task: TaskChange) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "breaking": task.breaking,
+        "changes": [asdict(change) for change in task.changes],
+    }

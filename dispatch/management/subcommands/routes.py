@@ -16,6 +16,7 @@ from dispatch.core.manifest import sealed
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
 from dispatch.management.subcommands import Options, Subparsers
+from dispatch.management.subcommands.files import reason
 from dispatch.management.subcommands.tables import add_format, shown, table, write_json, write_rows
 from dispatch.registry import priorities
 from dispatch.registry.explain import KEYS, Explanation, explain
@@ -100,7 +101,7 @@ def run_export(command: BaseCommand, options: Options) -> None:
     try:
         Path(options["file"]).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{options['file']} cannot be written: {error}") from None
+        raise CommandError(f"{options['file']} cannot be written: {reason(error)}") from None
     command.stdout.write(f"The routing was written to {options['file']}.")
 
 
@@ -109,7 +110,9 @@ def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:
         found = snapshot.destination(name)
     except NoDestination as error:
         return {"task": name, "broker": "", "destination": "", "priority": "", "problem": str(error)}
-    problem = "depends on the arguments" if snapshot.reads_arguments(name) else ""
+    retired = snapshot.tasks[name].retired
+    depends = "depends on the arguments" if snapshot.reads_arguments(name) else ""
+    problem = f"retired {retired}" if retired else depends
     return {
         "task": name,
         "broker": found.broker,

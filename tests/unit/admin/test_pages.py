@@ -32,7 +32,9 @@ def one_of_each(registry):
     exchange = Exchange.objects.create(name="media", type="topic", arguments={"x-note": "<b>"})
     Binding.objects.create(queue=Queue.objects.get(name="llm"), exchange=exchange, routing_key="media.#")
     Route.objects.create(pattern="by.*", exchange=exchange, routing_key="media.a", position=3)
-    manifest = Manifest.objects.create(worker="worker", version="1", checksum="sha256:00", queues=["llm"])
+    manifest = Manifest.objects.create(
+        worker="worker", version="1", checksum="sha256:00", queues=[{"name": "llm"}]
+    )
     task = TaskDefinition.objects.get(name="worker.tasks.llm.summarize_note")
     TaskDefinition.objects.filter(pk=task.pk).update(manifest=manifest)
     trigger = Trigger.objects.create(name="On save", model="notes.note", events=["created"], task=task)

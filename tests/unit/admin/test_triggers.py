@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from dispatch.admin.models import choices, field_names
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
@@ -60,17 +61,18 @@ def test_a_trigger_made_in_the_admin_sends_its_task(boss):
 
 
 def test_a_missing_parameter_is_named(boss):
-    assert f"Task {SUMMARIZE} requires 'text'" in errors(boss, form([argument("note_id", "pk")]))
+    found = errors(boss, form([argument("note_id", "pk")]))
+    assert f"The arguments do not fit task {SUMMARIZE}: it does not give 'text', which is required." in found
 
 
 def test_an_unknown_parameter_is_refused_with_close_matches(boss):
     found = errors(boss, form([*COMPLETE, argument("sentenses", "1", "constant")]))
-    assert "no parameter 'sentenses' (did you mean 'sentences'?)" in found
+    assert "it gives 'sentenses', which the task does not take (did you mean 'sentences'?)" in found
 
 
 def test_a_constant_of_the_wrong_type_is_refused(boss):
     found = errors(boss, form([*COMPLETE, argument("sentences", '"two"', "constant")]))
-    assert "The constant for 'sentences' does not fit" in found
+    assert "its constant for 'sentences' does not fit: 'two' is not of type 'integer'" in found
     assert (
         boss.post(reverse(ADD), form([*COMPLETE, argument("sentences", "2", "constant")])).status_code == 302
     )
@@ -84,7 +86,7 @@ def test_a_line_that_is_deleted_no_longer_gives_its_parameter(boss):
     data |= {"arguments-INITIAL_FORMS": 1}
     response = boss.post(reverse("admin:dispatch_trigger_change", args=[trigger.pk]), data)
     assert response.status_code == 200
-    assert "requires 'text'" in " ".join(map(str, response.context["errors"]))
+    assert "it does not give 'text'" in " ".join(map(str, response.context["errors"]))
 
 
 def test_a_task_without_a_schema_takes_any_mapping(boss):
@@ -103,8 +105,15 @@ def test_a_line_without_a_field_asks_for_one(boss):
     assert "no column" not in found
 
 
+def test_a_constant_for_a_sensitive_parameter_is_not_quoted(boss):
+    TaskDefinition.objects.filter(name=SUMMARIZE).update(sensitive_parameters=["sentences"])
+    found = errors(boss, form([*COMPLETE, argument("sentences", '"hunter2"', "constant")]))
+    assert "'sentences' does not fit" in found
+    assert "hunter2" not in found
+
+
 def test_without_a_model_the_lines_do_not_complain_too(boss):
-    found = errors(boss, form(COMPLETE, model=""))
+    found = errors(boss, form([*COMPLETE, argument("sentences", "{", "constant")], model=""))
     assert "There is no model" not in found
     assert "required" in found
 
@@ -152,3 +161,37 @@ def test_a_trigger_that_cannot_work_is_marked_in_the_list(boss):
     text = boss.get(reverse("admin:dispatch_trigger_changelist")).content.decode()
     assert "cannot work" in text
     assert "no column gone" in text
+
+
+# -- retired tasks ---------------------------------------------------------------------------
+
+
+def offered(boss, term=""):
+    query = {"app_label": "dispatch", "model_name": "trigger", "field_name": "task", "term": term}
+    return {row["text"] for row in boss.get(reverse("admin:autocomplete"), query).json()["results"]}
+
+
+def test_a_retired_task_is_not_offered(boss):
+    assert SUMMARIZE in offered(boss, "summarize")
+    TaskDefinition.objects.filter(name=SUMMARIZE).update(retired_at=timezone.now())
+    assert offered(boss, "summarize") == set()
+
+
+def test_a_retired_task_is_refused_for_a_new_trigger(boss):
+    TaskDefinition.objects.filter(name=SUMMARIZE).update(retired_at=timezone.now())
+    assert "Select a valid choice" in errors(boss, form(COMPLETE))
+
+
+def test_a_trigger_keeps_a_task_that_was_retired_later(boss):
+    boss.post(reverse(ADD), form(COMPLETE))
+    TaskDefinition.objects.filter(name=SUMMARIZE).update(retired_at=timezone.now())
+    trigger = Trigger.objects.get()
+    url = reverse("admin:dispatch_trigger_change", args=[trigger.pk])
+    assert f"selected>{SUMMARIZE}</option>" in boss.get(url).content.decode()
+    rows = [
+        {"id": row.pk, "trigger": trigger.pk, **argument(row.parameter, row.value)}
+        for row in trigger.arguments.all()
+    ]
+    data = form(rows, name="Renamed") | {"arguments-INITIAL_FORMS": 2}
+    assert boss.post(url, data).status_code == 302
+    assert Trigger.objects.get().name == "Renamed"

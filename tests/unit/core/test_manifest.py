@@ -14,20 +14,25 @@ DOCUMENT = {
     "manifest": 1,
     "worker": "worker",
     "version": "0.1.0",
-    "queues": ["default", "llm"],
+    "queues": [
+        {"name": "llm", "durable": True, "arguments": {"x-max-priority": 9}},
+        {"name": "default", "durable": False, "arguments": {}},
+    ],
     "tasks": [
         {
             "name": "worker.tasks.llm.summarize_note",
             "description": "Größe ☃",
             "parameters": {"type": "object", "properties": {"note_id": {"type": "string"}}},
+            "returns": {"type": "object"},
             "options": {"ignore_result": True},
+            "deprecated": "use summarize_text",
             "sensitive": ["token"],
         },
         {"name": "worker.tasks.ping"},
     ],
 }
 #: What dispatch and the worker must both compute; written down, so that neither can change alone.
-CHECKSUM = "sha256:c4ff7b76045aaf87cc518a54b6c8b4e68b5ae59153a76bac25f3223e47d45735"
+CHECKSUM = "sha256:ce60046ba912a2144f2a62b7c542d0f87d71161e23a911b0d2a2c50862aa2bae"
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]))
 values = st.recursive(
@@ -45,17 +50,44 @@ def changed(**entries):
 def test_a_manifest_is_read_as_it_was_written():
     found = manifest.read(manifest.sealed(DOCUMENT))
     first, second = found.tasks
-    assert (found.worker, found.version, found.queues) == ("worker", "0.1.0", ("default", "llm"))
+    assert (found.worker, found.version) == ("worker", "0.1.0")
+    assert found.queues == (
+        manifest.ConsumedQueue("default", False, {}),
+        manifest.ConsumedQueue("llm", True, {"x-max-priority": 9}),
+    )
     assert found.checksum == manifest.checksum(DOCUMENT)
     assert first.name == "worker.tasks.llm.summarize_note"
     assert first.parameters == DOCUMENT["tasks"][0]["parameters"]
-    assert (first.description, first.sensitive, first.ignore_result) == ("Größe ☃", ("token",), True)
-    assert (second.parameters, second.description, second.sensitive, second.ignore_result) == (
-        {},
-        "",
-        (),
-        None,
+    assert first.returns == {"type": "object"}
+    assert (first.description, first.sensitive, first.options) == (
+        "Größe ☃",
+        ("token",),
+        {"ignore_result": True},
     )
+    assert first.deprecated == "use summarize_text"
+    assert second == manifest.Task("worker.tasks.ping", "", {}, {}, {}, None, ())
+
+
+def test_a_live_answer_is_read_as_the_file_is():
+    assert manifest.from_document(json.loads(manifest.sealed(DOCUMENT))) == manifest.read(
+        manifest.sealed(DOCUMENT)
+    )
+
+
+def test_keys_of_a_later_version_are_ignored():
+    later = changed(colour="red", tasks=[{**DOCUMENT["tasks"][0], "tempo": "allegro"}])
+    assert [task.name for task in manifest.read(manifest.sealed(later)).tasks] == [
+        DOCUMENT["tasks"][0]["name"]
+    ]
+
+
+def test_large_numbers_are_read_as_postgresql_gives_them_back():
+    [task] = manifest.read(
+        manifest.sealed(
+            changed(tasks=[{"name": "a", "parameters": {"properties": {"x": {"maximum": 1e23}}}}])
+        )
+    ).tasks
+    assert task.parameters == {"properties": {"x": {"maximum": 10**23}}}
 
 
 def test_the_checksum_is_the_one_that_worker_and_web_agreed_on():
@@ -123,27 +155,49 @@ def test_another_format_is_refused_and_the_error_says_which_it_is(number):
 
 
 def test_half_a_character_pair_is_refused():
-    with pytest.raises(InvalidManifest, match="half of a character pair"):
+    with pytest.raises(InvalidManifest, match=r"the text at /worker holds .* which no JSON reader accepts"):
         manifest.read('{"manifest": 1, "worker": "\\ud800"}')
+
+
+def test_a_text_that_is_too_long_is_refused_before_it_is_parsed():
+    with pytest.raises(InvalidManifest, match=r"has 16,777,217 characters.*is it the right file"):
+        manifest.read("x" * (manifest.LONGEST + 1))
 
 
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        ({"tasks": None}, "no list of tasks"),
-        ({"tasks": {}}, "no list of tasks"),
+        ({"tasks": None}, "no list of at most"),
+        ({"tasks": {}}, "no list of at most"),
         ({"tasks": ["ping"]}, "has no name: 'ping'"),
         ({"tasks": [{"name": ""}]}, "has no name"),
         ({"tasks": [{"name": 5}]}, "has no name"),
-        ({"tasks": [{"x": float("nan")}]}, "has no name"),
+        ({"tasks": [{"x": float("nan")}]}, "nan at /tasks/0/x is not a JSON number"),
+        ({"tasks": [{"name": "a\0"}]}, "the text at /tasks/0/name"),
+        ({"tasks": [{"name": "a b"}]}, "holds no spaces"),
+        ({"tasks": [{"name": "a" * 256}]}, "at most 255 characters"),
+        ({"tasks": [{"name": "a"}] * 10_001}, "at most 10,000 tasks"),
+        ({"tasks": [{"name": "a", "parameters": {"x": json.loads("[" * 70 + "]" * 70)}}]}, "64 levels deep"),
+        ({"tasks": [{"name": "a", "parameters": {"$ref": "#"}}]}, "'a': The schema refers to '#' without end"),
+        ({"tasks": [{"name": "a", "returns": {"$defs": {"x": {"anyOf": [{"$ref": "#/$defs/x"}]}}}}]}, "without end"),
+        ({"tasks": [{"name": "a", "returns": {"type": "strnig"}}]}, "'a', 'returns': not a JSON Schema"),
+        ({"tasks": [{"name": "a", "returns": [1]}]}, "'a': 'returns' must be a JSON object"),
+        ({"tasks": [{"name": "a", "deprecated": True}]}, "'a': 'deprecated' must be a text"),
+        ({"worker": "w" * 201}, "'worker' must be a text of at most 200"),
+        ({"worker": None}, "names no worker"),
+        ({"worker": ""}, "names no worker"),
+        ({"version": "1" * 65}, "'version' must be a text of at most 64"),
+        ({"queues": ["llm"]}, "'queues' must be a list of objects"),
+        ({"queues": [{"name": "llm"}, {"name": "llm"}]}, "a queue twice"),
+        ({"queues": [{"name": "llm", "arguments": 5}]}, "'llm': 'arguments' must be a JSON object"),
         ({"tasks": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}, "'a' twice"),
         ({"tasks": [{"name": "a", "parameters": {"type": "strnig"}}]}, "'a': Not a JSON Schema"),
-        ({"tasks": [{"name": "a", "parameters": None}]}, "'a'.*must be a JSON object"),
+        ({"tasks": [{"name": "a", "parameters": None}]}, "'a': 'parameters' must be a JSON object"),
         ({"tasks": [{"name": "a", "parameters": {"x-positional": "ab"}}]}, "'a': x-positional"),
-        ({"tasks": [{"name": "a", "options": [1]}]}, "'a': its options"),
+        ({"tasks": [{"name": "a", "options": [1]}]}, "'a': 'options' must be a JSON object"),
         ({"tasks": [{"name": "a", "sensitive": "token"}]}, "'a': 'sensitive' must be a list of names"),
-        ({"queues": None}, "'queues' must be a list of names"),
-        ({"queues": [1]}, "'queues' must be a list of names"),
+        ({"queues": None}, "'queues' must be a list of objects"),
+        ({"queues": [1]}, "'queues' must be a list of objects"),
     ],
 )  # fmt: skip
 def test_what_a_broken_worker_wrote_is_refused_in_one_sentence(entries, complaint):

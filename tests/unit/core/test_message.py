@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu.utils.json import loads as kombu_loads
 
-from dispatch.core.message import REPR_LENGTH, escape, plain, represent, to_json
+from dispatch.core.message import DEPTH, REPR_LENGTH, check_size, escape, plain, represent, to_json
 from dispatch.exceptions import InvalidArguments
 
 KOMBU_ENVELOPE = {"__type__", "__value__"}
@@ -111,6 +111,8 @@ def test_values_that_python_has_and_json_has_not_become_text_or_arrays(value, ex
         ({"a": {"b": {1, 2}}}, "/kwargs/a/b"),
         ({"a": b"bytes"}, "/kwargs/a"),
         ({"a": dt.timedelta(1)}, "/kwargs/a"),
+        ({"a": [decimal.Decimal("NaN")]}, "/kwargs/a/0"),
+        ({"a": decimal.Decimal("-Infinity")}, "/kwargs/a"),
         ({"a/b~c": object()}, "/kwargs/a~1b~0c"),
         ({"a": {"__type__": "uuid", "__value__": "x"}}, "/kwargs/a"),
     ],
@@ -128,6 +130,41 @@ def test_a_value_that_contains_itself_is_refused():
     endless["again"] = [endless]
     with pytest.raises(InvalidArguments, match="contains itself"):
         plain(endless)
+
+
+def nested(levels, leaf=0):
+    return leaf if not levels else [nested(levels - 1, leaf)]
+
+
+@given(st.integers(1, DEPTH), st.booleans())
+def test_values_are_nested_as_deep_as_is_allowed_and_no_deeper(levels, by_name):
+    value = {"a": nested(levels - 1)} if by_name else nested(levels)
+    assert identical(plain(value), value)
+    with pytest.raises(InvalidArguments, match=f"more than {DEPTH} levels"):
+        plain(nested(DEPTH - levels, leaf=nested(levels + 1)))
+
+
+def test_a_float_of_a_subclass_is_sent_as_the_number_that_it_is():
+    [number] = plain([type("Metres", (float,), {"__repr__": lambda self: "1.5 m"})(1.5)])
+    assert type(number) is float
+
+
+def test_arguments_may_be_as_long_as_is_allowed_in_bytes_and_no_longer():
+    args, kwargs = to_json(["é"]), to_json({"text": "☃" * 10})
+    size = len(args.encode()) + len(kwargs.encode())
+    check_size(args, kwargs, size)
+    with pytest.raises(
+        InvalidArguments, match=f"take {size} bytes .* allows {size - 1}.* /kwargs/text"
+    ) as caught:
+        check_size(args, kwargs, size - 1)
+    assert caught.value.pointer == "/kwargs/text"
+    assert "☃" not in str(caught.value)
+
+
+def test_the_largest_positional_argument_is_named_too():
+    with pytest.raises(InvalidArguments) as caught:
+        check_size('["a","bbbb"]', "{}", 1)
+    assert caught.value.pointer == "/args/1"
 
 
 def test_a_number_too_long_for_a_json_reader_is_refused():

@@ -4,7 +4,7 @@ import inspect
 import socket
 
 import pytest
-from hypothesis import event, given
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from dispatch.core.schema import Parameters
@@ -26,13 +26,19 @@ PAIR = {
 
 @st.composite
 def signatures(draw):
-    """Any signature a task may have, positional-only parameters left out: JSON Schema has no word for them."""
+    """Any signature a task may have."""
     kinds = draw(st.lists(st.sampled_from(["word", "only"]), max_size=len(NAMES)))
+    first_word = draw(st.integers(0, kinds.count("word")))
     parameters, optional = [], False
-    for name in NAMES[: kinds.count("word")]:
+    for index, name in enumerate(NAMES[: kinds.count("word")]):
         optional = draw(st.booleans()) or optional
         default = None if optional else inspect.Parameter.empty
-        parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
+        kind = (
+            inspect.Parameter.POSITIONAL_ONLY
+            if index < first_word
+            else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        )
+        parameters.append(inspect.Parameter(name, kind, default=default))
     if draw(st.booleans()):
         parameters.append(inspect.Parameter("rest", inspect.Parameter.VAR_POSITIONAL))
     for name in NAMES[kinds.count("word") : len(kinds)]:
@@ -48,13 +54,16 @@ def schema_of(signature):
     by_kind = {
         kind: [p for p in signature.parameters.values() if p.kind is kind] for kind in inspect._ParameterKind
     }
+    first = by_kind[inspect.Parameter.POSITIONAL_ONLY]
     words, only = by_kind[inspect.Parameter.POSITIONAL_OR_KEYWORD], by_kind[inspect.Parameter.KEYWORD_ONLY]
+    named = (*first, *words, *only)
     schema = {
         "type": "object",
-        "properties": {p.name: {} for p in (*words, *only)},
-        "required": [p.name for p in (*words, *only) if p.default is inspect.Parameter.empty],
+        "properties": {p.name: {} for p in named},
+        "required": [p.name for p in named if p.default is inspect.Parameter.empty],
         "additionalProperties": bool(by_kind[inspect.Parameter.VAR_KEYWORD]),
-        "x-positional": [p.name for p in words],
+        "x-positional": [p.name for p in (*first, *words)],
+        "x-positional-only": [p.name for p in first],
     }
     return schema | ({"x-variadic": {}} if by_kind[inspect.Parameter.VAR_POSITIONAL] else {})
 
@@ -73,9 +82,56 @@ def accepts(check, *given):
     st.dictionaries(st.sampled_from([*NAMES, "other"]), st.integers(), max_size=4),
 )
 def test_a_call_is_accepted_exactly_when_python_could_bind_it(signature, args, kwargs):
+    schema = schema_of(signature)
+    # `def f(a, /, **more)` takes a second `a` by name, as one of `more`: refused here, see below
+    assume(not schema["additionalProperties"] or not {*schema["x-positional-only"]} & kwargs.keys())
     expected = accepts(lambda: signature.bind(*args, **kwargs))
     event(f"Python binds it: {expected}")
-    assert accepts(Parameters(schema_of(signature)).check, args, kwargs) == expected
+    assert accepts(Parameters(schema).check, args, kwargs) == expected
+
+
+POSITION_ONLY = {
+    "properties": {"a": {"type": "integer"}, "b": {}},
+    "required": ["a"],
+    "x-positional": ["a", "b"],
+    "x-positional-only": ["a"],
+}
+
+
+def test_what_is_taken_by_position_only_is_refused_by_name_even_where_any_name_is_taken():
+    Parameters(POSITION_ONLY).check([1], {"b": 2, "more": 3})
+    for args in ([], [1]):
+        with pytest.raises(
+            InvalidArguments, match="'a' is taken by position only: give it in args"
+        ) as caught:
+            Parameters(POSITION_ONLY).check(args, {"a": 2})
+        assert caught.value.pointer == "/kwargs/a"
+
+
+@pytest.mark.parametrize(
+    ("named", "args", "kwargs"),
+    [
+        ({"c": 3, "b": 2, "a": 1}, (1, 2), {"c": 3}),
+        ({"a": 1}, (1,), {}),
+        ({"b": 2, "c": 3}, (), {"b": 2, "c": 3}),
+        ({}, (), {}),
+    ],
+)
+def test_arguments_known_by_name_are_placed_where_the_task_takes_them(named, args, kwargs):
+    parameters = Parameters({"x-positional": ["a", "b", "c"], "x-positional-only": ["a", "b"]})
+    assert parameters.placed(named) == (args, kwargs)
+
+
+def test_what_is_missing_is_pointed_to_where_it_belongs():
+    with pytest.raises(InvalidArguments, match=r"the task takes a \(by position\), b \(optional\)") as caught:
+        Parameters(POSITION_ONLY).check([], {"b": 2})
+    assert caught.value.pointer == "/args/0"
+
+
+def test_what_does_not_fit_by_position_only_is_told_with_its_json_pointer():
+    with pytest.raises(InvalidArguments, match="is not of type 'integer'") as caught:
+        Parameters(POSITION_ONLY).check(["x"], {})
+    assert caught.value.pointer == "/args/0"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +231,18 @@ def test_a_reference_to_elsewhere_is_never_fetched_but_named_in_the_error(refere
     assert sockets == []
 
 
+@pytest.mark.parametrize(
+    "first", [{}, {"type": "string"}], ids=["alone", "beside a parameter that does not fit"]
+)
+def test_a_schema_that_refers_to_itself_without_end_is_an_error_and_not_a_crash(first):
+    schema = {
+        "properties": {"first": first, "a": {"$ref": "#/$defs/Loop"}},
+        "$defs": {"Loop": {"$ref": "#/$defs/Loop"}},
+    }
+    with pytest.raises(ConfigurationError, match="refers to itself without end"):
+        Parameters(schema).check([], {"a": 1, "first": 1})
+
+
 def test_the_test_above_would_see_a_socket(sockets):
     import urllib.error
     import urllib.request
@@ -198,8 +266,14 @@ def test_the_test_above_would_see_a_socket(sockets):
         {"x-positional": "a"},
         {"x-positional": 5},
         {"x-positional": [1]},
+        {"x-positional-only": "a"},
+        {"x-positional-only": [1]},
+        {"x-positional": ["a"], "x-positional-only": ["b"]},
         {"x-variadic": 5},
         {"x-variadic": {"type": "strnig"}},
+        {"$ref": "#"},
+        {"properties": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/properties/a"}]}}},
+        {"x-variadic": {"$ref": "#/x-variadic"}},
     ],
     ids=repr,
 )

@@ -1,11 +1,12 @@
-"""The checksum that manifest and routing file carry."""
+"""The checksum of a document, as the manifest carries it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from celery_manifest.plain import canonical
 
 
 def checksum(document: Mapping[str, Any]) -> str:
@@ -14,5 +15,4 @@ def checksum(document: Mapping[str, Any]) -> str:
     Canonical: keys sorted, separators `,` and `:`, no ASCII escapes, UTF-8.
     """
     body = {key: value for key, value in document.items() if key != "checksum"}
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest()

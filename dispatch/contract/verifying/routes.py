@@ -1,0 +1,67 @@
+"""Routes that never decide, and tasks that have nowhere to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dispatch.contract.verifying import findings
+from dispatch.contract.verifying.findings import Finding
+from dispatch.contract.verifying.world import World, enumerated
+from dispatch.core import routing
+from dispatch.core.wording import suggest
+from dispatch.exceptions import ConfigurationError, NoDestination
+from dispatch.models import Route
+from dispatch.registry.loading import find_router
+
+
+def check(world: World) -> Iterator[Finding]:
+    """Yield what is wrong with routes. What a router callable decides, only a call can tell: those are passed over."""
+    for route in world.snapshot.table.routes:
+        if route.router is None:
+            yield from _route(world, route)
+    yield from _left_out(world)
+    for name in sorted(world.sent & world.snapshot.tasks.keys()):
+        yield from _destination(world, name)
+
+
+def _route(world: World, route: routing.Route) -> Iterator[Finding]:
+    matcher = route.matcher()
+    matched = [name for name in world.known if matcher.match(name)]
+    if not matched:
+        yield _unmatched(world, route)
+        return
+    deciding = {world.snapshot.table.candidates(name)[-1] for name in matched}
+    if route not in deciding:
+        earlier = " and ".join(sorted(f"route {each.pattern!r} ({each.kind})" for each in deciding))
+        yield findings.SHADOWED.found(
+            route.pattern, kind=route.kind, earlier=earlier, tasks=enumerated(matched)
+        )
+
+
+def _unmatched(world: World, route: routing.Route) -> Finding:
+    if route.kind == Route.Kind.EXACT:
+        why = world.reason(route.pattern) or "is not registered"
+        return findings.ROUTE.found(route.pattern, why=why)
+    return findings.UNMATCHED.found(
+        route.pattern, kind=route.kind, close=suggest(route.pattern, world.known, most=1)
+    )
+
+
+def _left_out(world: World) -> Iterator[Finding]:
+    for row in Route.objects.filter(enabled=True):
+        try:
+            if row.kind == Route.Kind.CALLABLE:
+                find_router(row.pattern)
+            else:
+                routing.compile_pattern(row.kind, row.pattern)
+        except ConfigurationError as error:
+            yield findings.BROKEN_ROUTE.found(row.pattern, problem=str(error))
+
+
+def _destination(world: World, name: str) -> Iterator[Finding]:
+    if world.snapshot.reads_arguments(name):
+        return
+    try:
+        world.snapshot.destination(name)
+    except NoDestination as error:
+        yield findings.NOWHERE.found(name, problem=str(error))

@@ -1,0 +1,96 @@
+"""`dispatch verify --live` and brokers that do not answer; running workers are in tests/acceptance."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from dispatch.models import Manifest, TaskDefinition
+from tests.integration.conftest import Broker
+from tests.support.proxy import Proxy
+from tests.support.registry import TASK
+
+#: On a shared RabbitMQ workers of others may run.
+REDIS = pytest.mark.parametrize("broker", ["redis"], indirect=True)
+
+pytestmark = pytest.mark.slow
+
+
+def verify() -> list[dict[str, Any]]:
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="Registry and workers disagree"):
+        call_command("dispatch", "verify", "--live", "--format", "json", stdout=output)
+    found: list[dict[str, Any]] = json.loads(output.getvalue())["findings"]
+    return found
+
+
+@pytest.fixture
+def imported(broker: Broker) -> None:
+    queues = [{"name": name, "durable": True, "arguments": {}} for name in ("default", broker.queue)]
+    manifest = Manifest.objects.create(
+        worker="worker", version="1.0", checksum="1", queues=queues, offers=[TASK]
+    )
+    TaskDefinition.objects.update(manifest=manifest, source=TaskDefinition.Source.MANIFEST)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall", "swallow_replies"])
+def test_a_broker_that_is_down_or_silent_is_one_finding_in_bounded_time(
+    broker: Broker, imported: None, broker_settings: Callable[..., None], fault: str
+) -> None:
+    port = urlsplit(broker.url).port
+    assert port
+    proxy = Proxy(port)
+    broker_settings(broker.url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=0.5)
+    getattr(proxy, fault)()
+    started = time.monotonic()
+    try:
+        [found] = verify()
+    finally:
+        proxy.close()
+    assert time.monotonic() - started < 5
+    assert (found["id"], found["subject"]) == ("C051", "default")
+    assert "guest:guest" not in found["sentence"]
+
+
+def test_a_broker_that_falls_silent_while_the_workers_are_asked_is_a_finding(
+    broker: Broker, imported: None, broker_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dispatch.contract.verifying import asking
+
+    port = urlsplit(broker.url).port
+    assert port
+    proxy = Proxy(port)
+    broker_settings(broker.url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=0.5)
+    consumed = asking.workers.consumed
+
+    def then_silence(link: Any) -> Any:
+        answer = consumed(link)
+        proxy.swallow_replies()
+        return answer | {"somebody@here": []}
+
+    monkeypatch.setattr(asking.workers, "consumed", then_silence)
+    started = time.monotonic()
+    try:
+        found = verify()
+    finally:
+        proxy.close()
+    assert time.monotonic() - started < 8
+    assert [(each["id"], "was lost" in each["sentence"]) for each in found] == [("C051", True)]
+
+
+@REDIS
+def test_no_answer_of_any_worker_is_one_finding_for_the_broker(
+    broker: Broker, imported: None, broker_settings: Callable[..., None]
+) -> None:
+    broker_settings(broker.url, BROKER_TIMEOUT=0.5)
+    [found] = verify()
+    assert found["id"] == "C052"
+    assert f"queue {broker.queue} there" in found["sentence"]
