@@ -15,7 +15,7 @@ from dispatch import outbox
 from dispatch.client.results import async_result
 from dispatch.conf import DEFAULT_BROKER
 from dispatch.core.call import Call
-from dispatch.core.suppression import suppress_triggers
+from dispatch.core.suppression import allow_triggers, suppress_triggers
 from dispatch.exceptions import (
     DispatchError,
     InvalidArguments,
@@ -29,6 +29,7 @@ from dispatch.exceptions import (
 from dispatch.models import OutboxMessage
 from dispatch.senders import Array, Sender, SendOptions, deprecated, sender
 from dispatch.signals import message_dead, message_enqueued, message_published, task_finished
+from dispatch.triggers.bulk import HookedManager, HookedModel, HookedQuerySet
 from dispatch.triggers.code import trigger
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ __all__ = [
     "Array",
     "Call",
     "DispatchError",
+    "HookedManager",
+    "HookedModel",
+    "HookedQuerySet",
     "InvalidArguments",
     "InvalidOption",
     "NoDestination",
@@ -51,6 +55,7 @@ __all__ = [
     "TaskDisabled",
     "TaskRetired",
     "UnknownTask",
+    "allow_triggers",
     "asend_task",
     "deprecated",
     "message_dead",

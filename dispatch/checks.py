@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
+from dispatch.core import rules
 from dispatch.core.routing import compile_pattern
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
@@ -18,6 +20,8 @@ from dispatch.models import RegistryVersion, Route
 from dispatch.registry import priorities
 from dispatch.registry.loading import find_router
 from dispatch.triggers.code import declared
+from dispatch.triggers.matching import index, is_foreign
+from dispatch.triggers.saves import keeps_autocommit
 
 
 @register("dispatch")
@@ -35,6 +39,26 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             Error(str(error), hint='DISPATCH = {"BROKERS": {"default": {"URL": "…"}}}', id="dispatch.E002")
         ]
     return messages
+
+
+@register("dispatch")
+def check_models(**_: Any) -> list[CheckMessage]:
+    """dispatch.E001: a model that ``AUTOCOMMIT_MODELS`` names does not exist."""
+    try:
+        named = conf.conf.AUTOCOMMIT_MODELS
+    except ConfigurationError:
+        return []  # told by check_settings
+    known = {model._meta.label_lower: model._meta.label for model in apps.get_models()}
+    return [
+        Error(
+            f'DISPATCH["AUTOCOMMIT_MODELS"] names {name!r}, which is no installed model'
+            f"{suggest(name.lower(), known)}: write app.model.",
+            hint="See docs/reference/settings.md for every key.",
+            id="dispatch.E001",
+        )
+        for name in named
+        if name.lower() not in known
+    ]
 
 
 @register("dispatch")
@@ -67,7 +91,7 @@ def check_installed(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """dispatch.W001 to W007, over the registry's rows; nothing while the tables are missing."""
+    """dispatch.W001 to W008, over the registry's rows; nothing while the tables are missing."""
     using = router.db_for_read(RegistryVersion)
     if not databases or using not in databases:
         return []
@@ -82,6 +106,7 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
             *_code_triggers(snapshot),
             *_routes(using),
             *_priorities(snapshot),
+            *_in_autocommit(),
         ]
     except DatabaseError:
         return []  # a migration is pending, of which this check must not keep anyone
@@ -118,6 +143,19 @@ def _code_triggers(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
                 f"@trigger {trigger.name} sends {trigger.task!r}, which is not in the registry{close}.",
                 hint="Correct the name, or import the worker's manifest: manage.py dispatch manifest sync FILE.",
                 id="dispatch.W003",
+            )
+
+
+def _in_autocommit() -> Iterator[CheckMessage]:
+    for model in apps.get_models():
+        triggers = [each.name for each in index().of(model) if each.events & {rules.CREATED, rules.UPDATED}]
+        if triggers and not is_foreign(model) and keeps_autocommit(model):
+            yield checks.Warning(
+                f"{model._meta.label} has triggers ({', '.join(triggers)}), and no transaction is opened around its "
+                f'saves (DISPATCH["AUTOCOMMIT_MODELS"]): outside of one, the object is committed before its messages, '
+                f"and a process that dies in between, or an error, loses them.",
+                hint="Take it out of the list, or silence this warning if such a loss is acceptable.",
+                id="dispatch.W008",
             )
 
 

@@ -105,6 +105,7 @@ class Conf:
     BROKER_TIMEOUT = Setting(2.0, _number(0.001), "a number of seconds above 0")
     REGISTRY_TTL = Setting(1.0, _number(0), "a number of seconds, 0 or more")
     TRIGGER_ERRORS = Setting("dead", lambda value: value in ("dead", "raise"), '"dead" or "raise"')
+    AUTOCOMMIT_MODELS = Setting[tuple[str, ...]]((), _names, 'a list of models such as "app.model"')
     SENSITIVE_FIELDS = Setting[tuple[str, ...]]((), _names, 'a list of fields such as "app.model.field"')
     SERIALIZERS = Setting[tuple[str, ...]](
         ("json",),

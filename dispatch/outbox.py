@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
+import logging
 import uuid
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from django.db import router
+from django.db import connections, router, transaction
 from django.utils import timezone
 
 from dispatch.client import encoding
@@ -21,11 +23,14 @@ from dispatch.core.routing import Destination, Request, Target
 from dispatch.core.wording import redact, storable
 from dispatch.exceptions import InvalidOption
 from dispatch.models import OutboxMessage
+from dispatch.models.insertion import fresh_row, insert_rows
 from dispatch.models.outbox import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH, OutboxQuerySet, new_task_id
-from dispatch.models.parts import database_now
+from dispatch.models.parts import database_now, is_broken
 from dispatch.registry import Snapshot, current
 from dispatch.registry.deprecation import tell_once
-from dispatch.signals import message_dead, message_enqueued
+from dispatch.signals import message_dead, message_enqueued, messages_inserted
+
+logger = logging.getLogger("dispatch.outbox")
 
 Status = OutboxMessage.Status
 #: Stands in the place of a queue's name while a task is paused.
@@ -34,12 +39,24 @@ PAUSED_TASK = "(paused task)"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who caused a message, and for which object; plain values, since both may live in another database."""
+    """Who caused a message, and for which object; plain values, since both may live in another database.
+
+    ``window`` is the time, in seconds, within which messages of one origin and object become one.
+    """
 
     kind: str = OutboxMessage.Origin.CODE
     name: str = ""
     object_model: str = ""
     object_pk: str = ""
+    window: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A row that is ready to be inserted, and how long after that it is due: None if it names a moment itself."""
+
+    row: OutboxMessage
+    lag: dt.timedelta | None = dt.timedelta()
 
 
 def enqueue(
@@ -54,22 +71,65 @@ def enqueue(
     """
     using = using or router.db_for_write(OutboxMessage)
     snapshot, now = current(), timezone.now()
-    rows = [_row(snapshot, call, now, origin) for call in calls]
-    _check_ids(rows, calls, using)
-    return _insert(rows, using, {row.pk for row, call in zip(rows, calls, strict=True) if call.eta})
+    drafts = [draft(call, origin, snapshot, now) for call in calls]
+    _check_ids([each.row for each in drafts], calls, using)
+    return insert(drafts, using)
 
 
-def enqueue_dead(task_name: str, error: str, *, using: str | None = None, origin: Origin) -> OutboxMessage:
-    """Insert a dead row for what a trigger could not enqueue, so that it is seen and nothing is lost silently."""
-    row = OutboxMessage(
-        task_name=storable(task_name, TASK_LENGTH),
-        status=Status.DEAD,
-        last_error=storable(redact(error)),
-        **_origin_columns(origin),
+def draft(call: Call, origin: Origin, snapshot: Snapshot, now: dt.datetime) -> Draft:
+    """Return the row of a call that fits the registry. Raises a SendError for one that does not."""
+    row = _row(snapshot, call, now, origin)
+    return Draft(row, None if call.eta is not None else row.available_at - now)
+
+
+def dead_draft(task_name: str, error: str, origin: Origin) -> Draft:
+    """Return a dead row for what a trigger could not enqueue, so that it is seen and nothing is lost silently."""
+    return Draft(
+        OutboxMessage(
+            task_name=storable(task_name, TASK_LENGTH),
+            status=Status.DEAD,
+            last_error=storable(redact(error)),
+            **_origin_columns(origin),
+        )
     )
-    [row] = _insert([row], using or router.db_for_write(OutboxMessage))
-    message_dead.send_robust(sender=OutboxMessage, message=row, using=row._state.db)
-    return row
+
+
+def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
+    """Insert the rows with one statement per thousand, in the caller's transaction, and tell who listens.
+
+    Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
+    """
+    rows = [each.row for each in drafts]
+    insert_rows(rows, [each.lag for each in drafts], using)
+    messages_inserted.send(sender=OutboxMessage, messages=rows, using=using)
+    if message_enqueued.has_listeners(OutboxMessage) or message_dead.has_listeners(OutboxMessage):
+        _tell(rows, using)
+    return rows
+
+
+def _tell(rows: Sequence[OutboxMessage], using: str) -> None:
+    """Call who listens. A listener that fails costs neither the rows nor the caller's transaction."""
+    if not connections[using].in_atomic_block:
+        return _call_listeners(rows, using)
+    with transaction.atomic(
+        using=using
+    ):  # a savepoint: a database error of a listener would break the transaction
+        _call_listeners(rows, using)
+        if is_broken(using):
+            transaction.set_rollback(True, using=using)
+            logger.error(
+                "A listener of message_enqueued or message_dead broke the transaction, as logged above: what listeners "
+                "wrote on %r was undone. The messages stand. Let it use transaction.atomic() around its queries.",
+                using,
+            )
+    return None
+
+
+def _call_listeners(rows: Sequence[OutboxMessage], using: str) -> None:
+    for row in rows:
+        message_enqueued.send_robust(sender=OutboxMessage, message=row, using=using)
+        if row.status == Status.DEAD:
+            message_dead.send_robust(sender=OutboxMessage, message=row, using=using)
 
 
 def requeue(messages: OutboxQuerySet) -> int:
@@ -114,7 +174,8 @@ def stamp(task_name: str, destination: Destination, snapshot: Snapshot) -> tuple
 def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> OutboxMessage:
     task = snapshot.task(call.name)
     tell_once(task)
-    args, kwargs = plain(list(call.args or ()), "/args"), plain(dict(call.kwargs or {}), "/kwargs")
+    args: list[Any] = plain(list(call.args), "/args") if call.args else []
+    kwargs: dict[str, Any] = plain(dict(call.kwargs), "/kwargs") if call.kwargs else {}
     task.check(args, kwargs)
     texts = to_json(args), to_json(kwargs)
     check_size(*texts, conf.MAX_ARGUMENTS_SIZE)
@@ -124,24 +185,26 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
     options |= call.options()
     for name in call.linked():
         snapshot.task(name)
+    if origin.window is not None:
+        countdown = max(countdown or 0.0, origin.window)
     eta = due(countdown, call.eta, now)
     if call.deliver_eta and eta > now:
         options["eta"] = eta.isoformat()
-    destination = snapshot.destination(call.name, call.target, Request(call.name, args, kwargs, options))
+    target = call.target
+    destination = snapshot.destination(call.name, target, Request(call.name, args, kwargs, options))
     _check_encoding(destination.broker, args, kwargs, options)
     if "eta" in options:
         _check_waiting_worker(snapshot, destination)
     if destination.is_broadcast:
         options["ignore_result"] = True  # many workers, one task id: their results would overwrite each other
-    target = {key: value for key, value in asdict(call.target).items() if value is not None}
     broker, queue = stamp(call.name, destination, snapshot)
-    return OutboxMessage(
+    return fresh_row(
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
         task_name=call.name,
         args=texts[0],
         kwargs=texts[1],
-        options=options | target,
-        headers=plain(dict(call.headers or {}), "/headers"),
+        options=options | target.asked(),
+        headers=plain(dict(call.headers), "/headers") if call.headers else {},
         ignore_result=bool(options.get("ignore_result")),
         broker=broker,
         queue=queue,
@@ -149,8 +212,17 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
         created_at=now,
         available_at=now if call.deliver_eta else max(eta, now),
         expires_at=expiry(expires, now),
+        coalesce_key=_coalesce_key(origin),
         **_origin_columns(origin),
     )
+
+
+def _coalesce_key(origin: Origin) -> str:
+    """Return what the messages of one trigger and one object share, "" where they are not to become one."""
+    if origin.window is None:
+        return ""
+    text = to_json([origin.name, origin.object_model, origin.object_pk])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _origin_columns(origin: Origin) -> dict[str, Any]:
@@ -201,19 +273,3 @@ def _check_ids(rows: Sequence[OutboxMessage], calls: Sequence[Call], using: str)
         raise InvalidOption(
             f"task_id {taken or chosen[0]} is used already: each message needs its own, or none."
         )
-
-
-def _insert(
-    rows: list[OutboxMessage], using: str, absolute: Collection[uuid.UUID] = ()
-) -> list[OutboxMessage]:
-    """Insert the rows; those not in ``absolute`` are due by the database's clock, by which they are claimed too."""
-    due_at = [row.available_at for row in rows]
-    for row in rows:
-        if row.pk not in absolute:
-            lag = row.available_at - row.created_at
-            row.available_at = database_now() + lag if lag else database_now()
-    OutboxMessage.objects.using(using).bulk_create(rows, batch_size=1000)
-    for row, at in zip(rows, due_at, strict=True):
-        row.available_at = at
-        message_enqueued.send_robust(sender=OutboxMessage, message=row, using=using)
-    return rows

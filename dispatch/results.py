@@ -100,7 +100,8 @@ class Collector:
         if not self._is_due(found.task_id):
             return False
         try:
-            with transaction.atomic(using=self.using), suppress_triggers():
+            quiet = suppress_triggers(reason=f"while the result of task {found.task_id} is handled")
+            with transaction.atomic(using=self.using), quiet:
                 if not self._mark(found.task_id):
                     return False  # another collector was here first
                 message = OutboxMessage.objects.using(self.using).get(pk=found.task_id)

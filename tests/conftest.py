@@ -69,3 +69,15 @@ def broker_settings(settings: Any) -> Callable[..., None]:
 def unique() -> str:
     """A name that nobody else uses on a shared server."""
     return f"dispatch-test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def declared() -> Iterator[dict[Any, Any]]:
+    """The triggers in code: none at first, and gone after the test."""
+    from dispatch.triggers import code
+
+    before = dict(code.declared)
+    code.declared.clear()
+    yield code.declared
+    code.declared.clear()
+    code.declared.update(before)

@@ -21,7 +21,9 @@ from dispatch.admin.moves import MOVES, perform
 from dispatch.models import OutboxMessage
 
 #: What the address bar may filter by: any other lookup could read masked arguments letter by letter.
-LOOKUPS = frozenset({"status__exact", "origin__exact", "queue", "task_name", "object_model", "object_pk"})
+LOOKUPS = frozenset(
+    {"status__exact", "origin__exact", "origin_name", "queue", "task_name", "object_model", "object_pk"}
+)
 
 #: Messages in these statuses still want a worker: the list warns where their queue has none.
 AWAITED = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED, OutboxMessage.Status.PUBLISHED)

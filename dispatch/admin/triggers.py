@@ -2,112 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
-from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest, JsonResponse
-from django.urls import path
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import destinations, links, parts
+from dispatch.admin import destinations, links, objects, parts
 from dispatch.admin.explained import warn
-from dispatch.admin.mapping import ArgumentFormSet
-from dispatch.admin.models import choices, field_names
+from dispatch.admin.models import columns, relations, watchable
+from dispatch.admin.preview import context_for, may_view
 from dispatch.admin.schema import parameters
+from dispatch.admin.triggerforms import ArgumentInline, ConditionInline, TriggerForm
 from dispatch.core import rules
-from dispatch.models import TaskDefinition, Trigger, TriggerArgument, TriggerCondition
+from dispatch.models import TaskDefinition, Trigger
 from dispatch.models.triggers import EVENT_LABELS
-from dispatch.triggers.code import declared
-
-FIELDS, PARAMETERS = "dispatch-fields", "dispatch-parameters"
-
-
-class TriggerForm(parts.Form):
-    """Model and events are chosen; on the model they are plain values, so that configuration never migrates."""
-
-    model = forms.ChoiceField(
-        label=_("Model"), help_text=_("Saving or deleting one of these sends the task.")
-    )
-    events = forms.MultipleChoiceField(
-        label=_("Events"),
-        choices=[(event, EVENT_LABELS[event]) for event in rules.EVENTS],
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_("When the task is sent."),
-    )
-
-    class Meta:
-        help_texts = {
-            "name": _("What the log of messages shows as the sender, for example “Summarise text notes”."),
-            "task": _("Tasks come from the worker's manifest."),
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "model" in self.fields:
-            self.fields["model"].choices = choices(self.instance.model)  # type: ignore[attr-defined]
-        if "task" in self.fields:
-            offered = Q(retired_at=None) | Q(pk=self.instance.task_id)
-            self.fields["task"].queryset = TaskDefinition.objects.filter(offered)  # type: ignore[attr-defined]
+from dispatch.triggers.code import CodeTrigger, declared
+from dispatch.triggers.matching import AnyTrigger
+from dispatch.triggers.preview import Candidate, destination
 
 
-class LineForm(parts.Form):
-    """A line of a trigger: checked against its model once that is known, and once the line itself is complete."""
+@dataclass(frozen=True, slots=True)
+class InCode:
+    """A trigger in code, in the words of the list."""
 
-    def _post_clean(self) -> None:
-        trigger = self.cleaned_data.get("trigger")
-        if not self.errors and trigger is not None and links.find(trigger.model) is not None:
-            super()._post_clean()  # type: ignore[misc]  # left out of the stubs
-
-
-class ConditionForm(LineForm):
-    """One comparison; the model's columns are offered."""
-
-    class Meta:
-        widgets = {
-            "field": forms.TextInput(attrs={"list": FIELDS, "autocomplete": "off"}),
-            "value": forms.Textarea(attrs={"rows": 1, "cols": 30}),
-        }
-
-
-class ArgumentForm(LineForm):
-    """One line of the mapping; the task's parameters and the model's columns are offered."""
-
-    class Meta:
-        widgets = {
-            "parameter": forms.TextInput(attrs={"list": PARAMETERS, "autocomplete": "off"}),
-            "value": forms.TextInput(attrs={"list": FIELDS, "autocomplete": "off", "size": 30}),
-        }
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("source") == TriggerArgument.Source.FIELD and not cleaned.get("value"):
-            self.add_error("value", _("Name a field of the object, for example pk."))
-        return cleaned
-
-
-class ConditionInline(parts.TabularInline):
-    """Conditions, all of which must hold."""
-
-    model = TriggerCondition
-    form = ConditionForm
-    extra = 1
-    verbose_name_plural = _("conditions: all must hold; without any, every save counts")
-
-
-class ArgumentInline(parts.TabularInline):
-    """The argument mapping."""
-
-    model = TriggerArgument
-    form = ArgumentForm
-    formset = ArgumentFormSet
-    extra = 2
-    verbose_name_plural = _("arguments: what the task is given")
+    trigger: CodeTrigger
+    name: SafeString
+    task: SafeString
+    events: str
+    watched: str
+    condition: str
+    destination: str
+    preview_url: str
+    log_url: str
 
 
 @admin.register(Trigger)
@@ -119,7 +55,7 @@ class TriggerAdmin(parts.Admin):
     )
     empty_help = _("No trigger yet: add one to send a task whenever an object of some model is saved.")
     form = TriggerForm
-    list_display = ("name", "enabled", "when", "sends", "condition_list")
+    list_display = ("name", "enabled", "when", "condition_list", "sends")
     list_editable = ("enabled",)
     list_filter = ("enabled", "model", ("task", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("task", "queue")
@@ -130,14 +66,17 @@ class TriggerAdmin(parts.Admin):
     change_list_template = "admin/dispatch/trigger/change_list.html"
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
-        (_("When"), {"fields": ("model", "events")}),
+        (_("When"), {"fields": ("model", "events", "watched")}),
         (_("What is sent"), {"fields": ("task",)}),
         (
             _("Options"),
             {
-                "fields": ("queue", "priority", "countdown"),
+                "fields": ("coalesce", "queue", "priority", "countdown"),
                 "classes": ("collapse",),
-                "description": _("Only where this trigger differs from the task's routes and definition."),
+                "description": _(
+                    "All may stay empty. Queue, priority and countdown: only where this trigger differs from the "
+                    "task's routes and definition."
+                ),
             },
         ),
     )
@@ -149,8 +88,13 @@ class TriggerAdmin(parts.Admin):
         return super().get_queryset(request).prefetch_related("conditions", "arguments")
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.choices_view)
-        return [path("choices/", view, name="dispatch_trigger_choices"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("choices/", wrap(self.choices_view), name="dispatch_trigger_choices"),
+            path("<int:pk>/preview/", wrap(self.preview_view), name="dispatch_trigger_preview"),
+            path("code/preview/", wrap(self.code_preview_view), name="dispatch_trigger_code_preview"),
+            *super().get_urls(),
+        ]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -164,20 +108,107 @@ class TriggerAdmin(parts.Admin):
         """Tell the form's script which columns the chosen model has, and what the chosen task takes."""
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
-        found = _parameters(request.GET.get("task", ""))
-        return JsonResponse({"fields": field_names(request.GET.get("model", "")), "parameters": found})
+        model, task = request.GET.get("model", ""), request.GET.get("task", "")
+        return JsonResponse(
+            {
+                "fields": columns(model),
+                "watched": watchable(model),
+                "relations": relations(model),
+                "parameters": _parameters(task),
+            }
+        )
+
+    def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show what a trigger of the admin would send."""
+        row = self.get_object(request, str(pk))
+        if row is None:
+            raise Http404
+        return self._preview(request, Candidate(row.spec(), row.enabled, row))
+
+    def code_preview_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what a trigger in code would send: the one with this name, model, task and events."""
+        wanted = {key: request.GET.get(key, "") for key in ("name", "model", "task", "events")}
+        found = next((each for each in declared.values() if _key(each) == wanted), None)
+        if found is None:
+            raise Http404
+        return self._preview(request, Candidate(found))
+
+    def _preview(self, request: HttpRequest, found: Candidate) -> HttpResponse:
+        if not self.has_view_permission(request, found.row):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **context_for(found, self.admin_site, request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": _("Preview"),
+            "subtitle": found.trigger.name,
+        }
+        return TemplateResponse(request, "admin/dispatch/trigger/preview.html", context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        shown = {
+            "log_url": self._log_url(request, row.name) if row else "",
+            "may_preview": row is not None and self._may_preview(request, row.model),
+        }
+        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
+        super().save_formset(request, form, formset, change)
+        for warning in getattr(formset, "warnings", ()):
+            self.message_user(request, warning, messages.WARNING)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"code_triggers": _code_triggers(), **(extra_context or {})})
+        in_code = [self._in_code(request, each) for each in sorted(declared.values(), key=lambda t: t.name)]
+        return super().changelist_view(request, {"code_triggers": in_code, **(extra_context or {})})
+
+    def _in_code(self, request: HttpRequest, trigger: CodeTrigger) -> InCode:
+        return InCode(
+            trigger,
+            name=parts.dotted(trigger.name),
+            task=parts.dotted(trigger.task),
+            events=_events(trigger.events),
+            watched=parts.listed((*trigger.watched, *trigger.relations)),
+            condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
+            destination=_place(trigger),
+            preview_url=self._code_preview_url(trigger) if self._may_preview(request, trigger.model) else "",
+            log_url=self._log_url(request, trigger.name),
+        )
+
+    def _may_preview(self, request: HttpRequest, label: str) -> bool:
+        return may_view(self.admin_site, request, links.find(label))
+
+    def _code_preview_url(self, trigger: CodeTrigger) -> str:
+        address = reverse("admin:dispatch_trigger_code_preview", current_app=self.admin_site.name)
+        return f"{address}?{urlencode(_key(trigger))}"
+
+    def _log_url(self, request: HttpRequest, name: str) -> str:
+        if not objects.may_see(request, self.admin_site):
+            return ""
+        return objects.log_url(self.admin_site, origin__exact="trigger", origin_name=name)
 
     @admin.display(description=_("when"), ordering="model")
     def when(self, trigger: Trigger) -> SafeString:
-        events = ", ".join(str(EVENT_LABELS.get(event, event)) for event in trigger.events)
-        return format_html("{} {}", parts.dotted(trigger.model), events)
+        text = format_html("{} {}", parts.dotted(trigger.model), _events(trigger.events))
+        if not trigger.watched:
+            return text
+        watched = _t("watches %s") % parts.listed(map(str, trigger.watched))
+        return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
-        return parts.dotted(trigger.task.name)
+        return format_html(
+            '{}<br><small class="dispatch-quiet">→ {}</small>',
+            parts.dotted(trigger.task.name),
+            _place(trigger.spec()),
+        )
 
     @admin.display(description=_("if"))
     def condition_list(self, trigger: Trigger) -> SafeString | str:
@@ -192,5 +223,18 @@ def _parameters(pk: str) -> list[dict[str, Any]]:
     return [{"name": p.name, "type": p.type, "required": p.required, "default": p.default} for p in found]
 
 
-def _code_triggers() -> list[Any]:
-    return sorted(declared.values(), key=lambda trigger: trigger.name)
+def _place(trigger: AnyTrigger) -> str:
+    found, problem = destination(trigger)
+    return destinations.place(found) if found else problem
+
+
+def _events(events: Any) -> str:
+    """Return events in words, in their usual order; what is no event, as it is stored."""
+    known = [str(EVENT_LABELS[event]) for event in rules.EVENTS if event in events]
+    return ", ".join([*known, *(str(event) for event in events if event not in rules.EVENTS)])
+
+
+def _key(trigger: CodeTrigger) -> dict[str, str]:
+    """Return what makes a trigger in code the one it is, as an address writes it."""
+    events = ",".join(event for event in rules.EVENTS if event in trigger.events)
+    return {"name": trigger.name, "model": trigger.model, "task": trigger.task, "events": events}

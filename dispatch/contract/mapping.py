@@ -28,14 +28,19 @@ def misfits(
     for name, argument in arguments.items():
         if name not in parameters.names and not parameters.is_open:
             yield f"it gives {name!r}, which the task does not take{suggest(name, parameters.names, most=1)}"
-        elif argument.source == "field":
+        elif argument.source == "constant" and name in parameters.names:
+            yield from _constant(parameters, name, argument.value, sensitive)
+        else:
             yield from (
-                f"it gives {name!r} from the field {argument.value!r}, and {change}"
+                f"it gives {name!r} from {_place(argument)}, and {change}"
                 for change in changes
                 if change.breaking and change.parameter == name and name in parameters.names
             )
-        elif argument.source == "constant" and name in parameters.names:
-            yield from _constant(parameters, name, argument.value, sensitive)
+
+
+def _place(argument: rules.Argument) -> str:
+    kind = argument.source.replace("_", " ")
+    return f"the {kind} {argument.value!r}" if argument.source == "field" else f"its source {kind!r}"
 
 
 def _constant(parameters: Parameters, name: str, value: Any, sensitive: Collection[str]) -> Iterator[str]:

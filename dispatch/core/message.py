@@ -18,6 +18,7 @@ from dispatch.exceptions import InvalidArguments
 MASK = "***"
 REPR_LENGTH = 1024  # as Celery's argsrepr_maxsize
 DEPTH = 64  # levels of lists and objects; JSON readers give up somewhere, Python's at about 1,000
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 LONGEST_NUMBER = 14_000  # bits; Python neither writes nor reads numbers of more than 4,300 digits
 
 Number = TypeVar("Number", float, decimal.Decimal)
@@ -55,7 +56,7 @@ class Message:
 
 def to_json(value: Any) -> str:
     """Return the JSON text of a value that :func:`plain` returned."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encoder.encode(value)
 
 
 def plain(value: Any, pointer: str = "") -> Any:

@@ -30,6 +30,20 @@ class Target:
     routing_key: str | None = None
     priority: int | None = None
 
+    def asked(self) -> dict[str, Any]:
+        """Return what is asked for, by name."""
+        named = {
+            "queue": self.queue,
+            "exchange": self.exchange,
+            "routing_key": self.routing_key,
+            "priority": self.priority,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+#: What most calls ask for.
+NOTHING = Target()
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -158,6 +172,8 @@ def merge(high: Target, low: Target) -> Target:
     A level that names a queue or an exchange settles both: a queue that the caller chose is not overruled by the
     exchange of a route.
     """
+    if high is NOTHING:
+        return low
     priority = low.priority if high.priority is None else high.priority
     if high.queue is not None or high.exchange is not None:
         return Target(high.queue, high.exchange, high.routing_key, priority)
@@ -179,6 +195,7 @@ class RoutingTable:
         self.exchanges = {exchange.name: exchange for exchange in exchanges}
         self.routes = tuple(routes)
         self.default = Target(queue=default_queue)
+        self._to_queue: dict[tuple[str, int | None], Destination] = {}
         self._matchers = [(None if route.router else route.matcher(), route) for route in self.routes]
 
     def candidates(self, task: str) -> tuple[Route, ...]:
@@ -213,9 +230,10 @@ class RoutingTable:
                 "No queue: the call, the task and the routes name none, and no queue is the default one. "
                 "Mark a queue as default, or add a route."
             )
-        queue = _known("queue", target.queue, self.queues)
-        priority = queue.default_priority if target.priority is None else target.priority
-        return Destination(queue.broker, queue.name, (queue.name,), "", queue.name, priority)
+        found = self._to_queue.get((target.queue, target.priority))
+        if found is None:
+            found = self._to_queue[target.queue, target.priority] = self._by_queue(target)
+        return found
 
     def bound(self, exchange: Exchange, routing_key: str) -> tuple[str, ...]:
         """Return the names of the queues that a message to this exchange reaches, sorted."""
@@ -231,6 +249,11 @@ class RoutingTable:
                 )
             )
         )
+
+    def _by_queue(self, target: Target) -> Destination:
+        queue = _known("queue", target.queue or "", self.queues)
+        priority = queue.default_priority if target.priority is None else target.priority
+        return Destination(queue.broker, queue.name, (queue.name,), "", queue.name, priority)
 
     def _by_exchange(self, target: Target) -> Destination:
         exchange = _known("exchange", target.exchange or "", self.exchanges)

@@ -202,3 +202,27 @@ class Parameters:
 
 def _unsure(value: Any) -> bool:
     return False
+
+
+def kinds(schema: Any) -> frozenset[str]:
+    """Return the JSON types that a schema names, "" among them where it leaves them open."""
+    if not isinstance(schema, dict):
+        return frozenset({""})
+    if isinstance(schema.get("anyOf"), list):
+        return frozenset(kind for each in schema["anyOf"] for kind in kinds(each))
+    found = schema.get("type", "")
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset({str(found)})
+
+
+def wants_text(schema: Any) -> bool:
+    """Tell whether a schema takes texts and no numbers, as those of ``str`` and ``str | None`` do."""
+    found = kinds(schema)
+    return "string" in found and found.isdisjoint({"integer", "number", ""})
+
+
+def takes(schema: Any, kind: str) -> bool:
+    """Tell whether values of a JSON type may fit a schema, numbers becoming texts where it wants those."""
+    found = kinds(schema)
+    if kind == "integer" and "number" in found:
+        return True
+    return not kind or "" in found or kind in found or (kind in ("integer", "number") and wants_text(schema))

@@ -46,6 +46,7 @@ class OutboxMessage(models.Model):
         PENDING = "pending", _("pending")
         CLAIMED = "claimed", _("claimed")
         PUBLISHED = "published", _("published")
+        SUPERSEDED = "superseded", _("superseded")
         DEAD = "dead", _("dead")
         CANCELLED = "cancelled", _("cancelled")
 
@@ -69,6 +70,15 @@ class OutboxMessage(models.Model):
     origin_name = models.CharField(_("sent by"), max_length=NAME_LENGTH, blank=True)
     object_model = models.CharField(_("model"), max_length=NAME_LENGTH, blank=True)
     object_pk = models.CharField(_("primary key"), max_length=KEY_LENGTH, blank=True)
+
+    coalesce_key = models.CharField(
+        _("coalescing key"),
+        max_length=32,
+        blank=True,
+        editable=False,
+        help_text=_("Pending messages of one key become one when they are claimed."),
+    )
+    superseded_by = models.UUIDField(_("superseded by"), null=True, blank=True, editable=False)
 
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     broker = models.CharField(_("broker"), max_length=64, blank=True)
@@ -96,7 +106,9 @@ class OutboxMessage(models.Model):
         ordering = ("-id",)
         constraints = (
             models.CheckConstraint(
-                condition=Q(status__in=["pending", "claimed", "published", "dead", "cancelled"]),
+                condition=Q(
+                    status__in=["pending", "claimed", "published", "superseded", "dead", "cancelled"]
+                ),
                 name="dispatch_outbox_status",
             ),
             models.CheckConstraint(
@@ -107,6 +119,10 @@ class OutboxMessage(models.Model):
             models.CheckConstraint(
                 condition=~Q(status="published") | Q(published_at__isnull=False),
                 name="dispatch_outbox_published_has_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="superseded") | Q(superseded_by__isnull=False),
+                name="dispatch_outbox_superseded_by_one",
             ),
         )
         indexes = (
@@ -123,6 +139,11 @@ class OutboxMessage(models.Model):
                 where={"status": "published", "ignore_result": False, "handled_at__isnull": True},
                 fields=["published_at"],
                 name="dispatch_outbox_awaiting",
+            ),
+            PartialIndex(
+                where={"coalesce_key__gt": ""},
+                fields=["coalesce_key", "created_at"],
+                name="dispatch_outbox_coalesce",
             ),
             models.Index(fields=["object_model", "object_pk"], name="dispatch_outbox_object"),
         )

@@ -35,7 +35,7 @@ class PartialIndex(models.Index):
             index = models.Index(fields=self.fields, name=self.name, condition=Q(**self.where))
         else:
             leading = [lookup.partition("__")[0] for lookup in self.where]
-            index = models.Index(fields=[*leading, *self.fields], name=self.name)
+            index = models.Index(fields=list(dict.fromkeys([*leading, *self.fields])), name=self.name)
         return index.create_sql(model, schema_editor, using, **kwargs)
 
 
@@ -62,6 +62,16 @@ class TrueOrNull(models.BooleanField):  # type: ignore[type-arg]  # not subscrip
         from django import forms
 
         return super().formfield(*args, **{"form_class": forms.BooleanField, "required": False, **kwargs})
+
+
+def is_broken(using: str) -> bool:
+    """Tell whether the open transaction or savepoint cannot commit any more, after an error that somebody swallowed."""
+    connection = connections[using]
+    if connection.get_rollback():
+        return True
+    if connection.vendor != "postgresql":
+        return False
+    return bool(connection.connection.info.transaction_status == 3)  # libpq's PQTRANS_INERROR
 
 
 class DatabaseNow(Func):

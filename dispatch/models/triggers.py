@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import Any
 
-from django.apps import apps
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.conf import conf
 from dispatch.core import routing, rules
 from dispatch.models.base import PRIORITY, RegistryModel
-from dispatch.models.registry import TaskDefinition
+from dispatch.models.fields import before_after, check_held, expected, find_field, find_model, operators
+from dispatch.models.registry import SECONDS, TaskDefinition
 from dispatch.models.topology import Queue
 
 EVENT_LABELS = {
     rules.CREATED: _("created"),
     rules.UPDATED: _("updated"),
     rules.DELETED: _("deleted"),
+    rules.M2M_ADDED: _("related objects added"),
+    rules.M2M_REMOVED: _("related objects removed"),
+    rules.M2M_CLEARED: _("related objects cleared"),
 }
 OPERATOR_LABELS = {
     "equals": _("equals"),
@@ -36,44 +35,12 @@ OPERATOR_LABELS = {
     "contains": _("contains"),
     "starts_with": _("starts with"),
     "is_null": _("is null"),
+    "changed": _("has changed"),
+    "changed_from": _("has changed from"),
+    "changed_to": _("has changed to"),
+    "changed_from_to": _("has changed from … to …"),
 }
-SECRET_FIELDS = ("password",)
-
-
-def find_model(label: str) -> type[models.Model]:
-    """Return the model of a label such as ``notes.note``; raise ValidationError where there is none."""
-    app, _dot, name = label.partition(".")
-    try:
-        return apps.get_model(app if app in apps.app_configs else app.lower(), name)
-    except (LookupError, ValueError):
-        raise ValidationError(
-            _("There is no model %(label)s: write app.model, for example notes.note."),
-            params={"label": label},
-        ) from None
-
-
-def find_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
-    """Return a concrete field of the model; raise ValidationError for others and for secret ones."""
-    columns: dict[str, models.Field[Any, Any]] = {"pk": model._meta.pk}
-    for column in model._meta.concrete_fields:
-        columns |= {column.name: column, column.attname: column}
-    if name not in columns:
-        raise ValidationError(
-            _("%(model)s has no column %(name)s: choose one of %(names)s."),
-            params={"model": model._meta.label, "name": name, "names": ", ".join(columns)},
-        )
-    field = columns[name]
-    if is_secret(field):
-        raise ValidationError(
-            _("%(name)s is a sensitive field: it never goes into a message."), params={"name": field.name}
-        )
-    return field
-
-
-def is_secret(field: models.Field[Any, Any]) -> bool:
-    """Tell whether a field is a password hash or is declared sensitive in the settings."""
-    label = f"{field.model._meta.label_lower}.{field.name}"
-    return field.name in SECRET_FIELDS or label in {name.lower() for name in conf.SENSITIVE_FIELDS}
+EVENTS_HELP = _("A list of: created, updated, deleted, m2m_added, m2m_removed, m2m_cleared.")
 
 
 class Trigger(RegistryModel):
@@ -81,7 +48,7 @@ class Trigger(RegistryModel):
 
     name = models.CharField(_("name"), max_length=200, unique=True)
     model = models.CharField(_("model"), max_length=200, help_text=_("app.model, for example notes.note."))
-    events = models.JSONField(_("events"), default=list, help_text=_("A list of: created, updated, deleted."))
+    events = models.JSONField(_("events"), default=list, help_text=EVENTS_HELP)
     task = models.ForeignKey(TaskDefinition, models.PROTECT, related_name="triggers", verbose_name=_("task"))
     queue = models.ForeignKey(
         Queue,
@@ -97,6 +64,22 @@ class Trigger(RegistryModel):
     )
     countdown = models.FloatField(
         _("countdown"), null=True, blank=True, help_text=_("Seconds to wait before sending.")
+    )
+    watched = models.JSONField(
+        _("watched fields"),
+        default=list,
+        blank=True,
+        help_text=_(
+            "An update counts only if one of these has changed, a change of related objects only if it is of one of "
+            "these. Empty: all count."
+        ),
+    )
+    coalesce = models.FloatField(
+        _("coalescing window"),
+        validators=[SECONDS],
+        null=True,
+        blank=True,
+        help_text=_("Seconds within which the messages of one object become one, with the latest arguments."),
     )
     enabled = models.BooleanField(_("enabled"), default=True)
 
@@ -118,11 +101,34 @@ class Trigger(RegistryModel):
         super().clean()
         events: Any = self.events
         if not isinstance(events, list) or not events or any(event not in rules.EVENTS for event in events):
-            raise ValidationError({"events": _("Choose one or more of: created, updated, deleted.")})
+            names = ", ".join(rules.EVENTS)
+            raise ValidationError({"events": _("Choose one or more of: %(names)s.") % {"names": names}})
         try:
-            self.model = find_model(self.model)._meta.label_lower
+            model = find_model(self.model)
         except ValidationError as error:
             raise ValidationError({"model": error}) from None
+        self.model = model._meta.label_lower
+        if set(events) & set(rules.M2M_EVENTS) and not model._meta.many_to_many:
+            message = _("%(model)s has no many-to-many field: its related objects never change.")
+            raise ValidationError({"events": message % {"model": model._meta.label}})
+        try:
+            self._clean_watched(*self._watched(model))
+        except ValidationError as error:
+            raise ValidationError({"watched": error}) from None
+
+    def _clean_watched(self, columns: tuple[str, ...], relations: tuple[str, ...]) -> None:
+        if columns and rules.UPDATED not in self.events:
+            raise ValidationError(
+                _(
+                    "%(names)s: columns are watched for updates. Choose the event “updated” too, or leave them out."
+                ),
+                params={"names": ", ".join(columns)},
+            )
+        if relations and not set(self.events) & set(rules.M2M_EVENTS):
+            raise ValidationError(
+                _("%(names)s: choose an event of related objects too, or leave it out."),
+                params={"names": ", ".join(relations)},
+            )
 
     def spec(self) -> rules.Trigger:
         """Return the trigger as plain data; what cannot work is told in its ``problem``."""
@@ -134,11 +140,14 @@ class Trigger(RegistryModel):
         if not isinstance(events, list) or not set(events) <= set(rules.EVENTS):
             events = rules.EVENTS  # whatever happens, it says what is wrong
             problem = f"Its events are {self.events!r}, but must be a list of {', '.join(rules.EVENTS)}."
+        watched: tuple[str, ...] = ()
+        relations: tuple[str, ...] = ()
         try:
             model = find_model(self.model)
             label = model._meta.label_lower
             conditions = [row.spec(model) for row in self.conditions.all()]
             arguments = {row.parameter: row.spec(model) for row in self.arguments.all()}
+            watched, relations = self._watched(model)
         except ValidationError as error:
             problem = " ".join(error.messages)
         return rules.Trigger(
@@ -148,10 +157,22 @@ class Trigger(RegistryModel):
             task=self.task.name,
             conditions=tuple(conditions),
             arguments=arguments,
+            watched=watched,
+            relations=relations,
             target=routing.Target(queue=self.queue.name if self.queue else None, priority=self.priority),
             countdown=self.countdown,
+            coalesce=self.coalesce,
             problem=problem,
         )
+
+    def _watched(self, model: type[models.Model]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the watched columns and the watched many-to-many fields; raise ValidationError for others."""
+        names: Any = self.watched
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValidationError(_('Write a list of fields, for example ["body"].'))
+        relations = {field.name for field in model._meta.many_to_many}
+        columns = [find_field(model, name).attname for name in names if name not in relations]
+        return tuple(columns), tuple(name for name in names if name in relations)
 
 
 class TriggerCondition(RegistryModel):
@@ -165,7 +186,12 @@ class TriggerCondition(RegistryModel):
         _("operator"), max_length=16, choices=OPERATOR_LABELS.items(), default="equals"
     )
     value = models.TextField(
-        _("value"), blank=True, help_text=_("For “is one of”: one value a line. For “is null”: yes or no.")
+        _("value"),
+        blank=True,
+        help_text=_(
+            "For “is one of”: one value a line. For “is null”: yes or no. For “has changed”: nothing. For “has changed "
+            "from … to …”: two lines."
+        ),
     )
 
     class Meta(RegistryModel.Meta):
@@ -174,26 +200,34 @@ class TriggerCondition(RegistryModel):
         ordering = ("pk",)
 
     def __str__(self) -> str:
-        return f"{self.field} {OPERATOR_LABELS.get(self.operator, self.operator)} {self.value}"
+        operator = str(OPERATOR_LABELS.get(self.operator, self.operator))
+        if self.operator == "changed_from_to":
+            return f"{self.field} {_('has changed')} {' → '.join(line or '“”' for line in before_after(self.value))}"
+        return f"{self.field} {operator} {', '.join(self.value.splitlines())}".rstrip()
 
     def clean(self) -> None:
         super().clean()
         if hasattr(self, "trigger"):
-            self.spec(find_model(self.trigger.model))
+            model = find_model(self.trigger.model)
+            check_held(find_field(model, self.field), self.operator, self.spec(model).value)
 
     def spec(self, model: type[models.Model]) -> rules.Condition:
         """Return the condition with its value in the field's own type; raise ValidationError if that fails."""
         field = find_field(model, self.field)
-        return rules.Condition(field.attname, self.operator, self._typed(field))
+        self._check_operator(field)
+        return rules.Condition(field.attname, self.operator, expected(field, self.operator, self.value))
 
-    def _typed(self, field: models.Field[Any, Any]) -> Any:
-        if self.operator == "is_null":
-            return _boolean(self.value)
-        if self.operator in rules.TEXT_OPERATORS:
-            return self.value
-        if self.operator in rules.LIST_OPERATORS:
-            return tuple(_to_python(field, line.strip()) for line in self.value.splitlines() if line.strip())
-        return _to_python(field, self.value)
+    def _check_operator(self, field: models.Field[Any, Any]) -> None:
+        fitting = operators(field)
+        if self.operator not in fitting:
+            words = {
+                "operator": OPERATOR_LABELS.get(self.operator, self.operator),
+                "field": field.name,
+                "type": field.get_internal_type(),
+                "names": ", ".join(f"“{OPERATOR_LABELS[name]}”" for name in fitting),
+            }
+            message = _("“%(operator)s” does not fit %(field)s, a %(type)s: choose one of %(names)s.")
+            raise ValidationError({"operator": message % words})
 
 
 class TriggerArgument(RegistryModel):
@@ -203,8 +237,13 @@ class TriggerArgument(RegistryModel):
 
     class Source(models.TextChoices):
         FIELD = "field", _("field of the object")
-        CONSTANT = "constant", _("constant (JSON)")
+        OLD = "old", _("old value of a field")
+        PK = "pk", _("primary key")
+        NATURAL_KEY = "natural_key", _("natural key")
+        RELATED = "related", _("primary keys of the related objects")
+        TIMESTAMP = "timestamp", _("time of the event")
         EVENT = "event", _("name of the event")
+        CONSTANT = "constant", _("constant (JSON)")
 
     trigger = models.ForeignKey(Trigger, models.CASCADE, related_name="arguments", verbose_name=_("trigger"))
     parameter = models.CharField(_("parameter"), max_length=200)
@@ -231,10 +270,15 @@ class TriggerArgument(RegistryModel):
 
     def spec(self, model: type[models.Model]) -> rules.Argument:
         """Return the source as plain data; raise ValidationError if it does not fit the model."""
-        if self.source == self.Source.FIELD:
-            return rules.Argument("field", find_field(model, self.value).attname)
-        if self.source == self.Source.EVENT:
-            return rules.Argument("event")
+        if self.source in (self.Source.FIELD, self.Source.OLD):
+            return rules.Argument(self.source, find_field(model, self.value).attname)
+        if self.source == self.Source.NATURAL_KEY and not hasattr(model, "natural_key"):
+            raise ValidationError(
+                _("%(model)s has no natural_key(): choose the primary key."),
+                params={"model": model._meta.label},
+            )
+        if self.source != self.Source.CONSTANT:
+            return rules.Argument(self.source)
         try:
             return rules.Argument("constant", json.loads(self.value))
         except ValueError:
@@ -245,29 +289,3 @@ class TriggerArgument(RegistryModel):
                     )
                 }
             ) from None
-
-
-def _to_python(field: models.Field[Any, Any], text: str) -> Any:
-    target = field.target_field if isinstance(field, models.ForeignKey) else field
-    try:
-        value = target.to_python(text)
-    except ValidationError as error:
-        raise ValidationError({"value": error.messages}) from None
-    except (ValueError, TypeError) as error:  # fields of third parties
-        raise ValidationError({"value": str(error)}) from None
-    return aware(value)
-
-
-def aware(value: Any) -> Any:
-    """Return a moment without a time zone as Django stores it: meant in the project's own. Other values stay."""
-    if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
-        return timezone.make_aware(value)
-    return value
-
-
-def _boolean(text: str) -> bool:
-    words = {"yes": True, "true": True, "1": True, "": True, "no": False, "false": False, "0": False}
-    try:
-        return words[text.strip().lower()]
-    except KeyError:
-        raise ValidationError({"value": _("Write yes or no.")}) from None

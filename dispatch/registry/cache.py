@@ -11,6 +11,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,8 +33,20 @@ from dispatch.signals import registry_changed
 
 logger = logging.getLogger("dispatch.registry")
 
+Read = Callable[[], Snapshot]
 EMPTY = Snapshot(None, RoutingTable((), (), (), None), (), ())
 TABLES = frozenset(model._meta.db_table for model in (RegistryVersion, Trigger, OutboxMessage))
+
+
+@dataclass(slots=True)
+class _View:
+    """What one connection sees inside its transaction, and when it looked; ``looked`` is None where that changes.
+
+    Its own changes of the registry come and go with savepoints, of which nobody tells: then it looks at each use.
+    """
+
+    snapshot: Snapshot | None = None
+    looked: float | None = None
 
 
 class Cache:
@@ -39,6 +54,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._through: Callable[[Read], Snapshot] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -46,7 +62,7 @@ class Cache:
         self._shared: dict[str, Snapshot] = {}
         self._looked: dict[str, float] = {}
         self._asked_for_tables: dict[str, float] = {}
-        self._own: WeakKeyDictionary[Any, Snapshot | None] = WeakKeyDictionary()
+        self._own: WeakKeyDictionary[Any, _View] = WeakKeyDictionary()
 
     def after_fork(self) -> None:
         """Make a lock of this process: another thread of the parent may have held the old one."""
@@ -54,6 +70,28 @@ class Cache:
 
     def current(self) -> Snapshot:
         """Return the registry as this connection should see it now; empty while the tables are missing."""
+        return self._current() if self._through is None else self._through(self._current_unnoticed)
+
+    @contextmanager
+    def frozen(self, through: Callable[[Read], Snapshot]) -> Iterator[None]:
+        """Look once, then only after a change that this process made, unnoticed by who counts queries: for tests.
+
+        ``through`` gets the function that reads the registry and returns the one to be used. Blocks may nest.
+        """
+        outer = self._through
+        self._through = through if outer is None else lambda read: through(lambda: outer(read))
+        self._look_again()
+        try:
+            yield
+        finally:
+            self._through = outer
+            self._look_again()
+
+    def _current_unnoticed(self) -> Snapshot:
+        with _unnoticed(connections[router.db_for_read(RegistryVersion)]):
+            return self._current()
+
+    def _current(self) -> Snapshot:
         using = router.db_for_read(RegistryVersion)
         connection = connections[using]
         if self._own and self._has_own_view(connection):
@@ -76,23 +114,37 @@ class Cache:
         """Note that this connection changed the registry."""
         connection = connections[using]
         if connection.in_atomic_block:
-            self._own[connection] = None
-            transaction.on_commit(lambda: self.expire(using), using=using)
+            self._own[connection] = _View()
+            transaction.on_commit(lambda: self._let_go(connection), using=using)
         else:
             self.expire(using)
 
     def has_tables(self, using: str) -> bool:
         """Tell whether the app's tables are in a database; a "no" is asked again after ``REGISTRY_TTL``."""
         asked = self._asked_for_tables.get(using)
-        if asked is not None and (asked == float("inf") or time.monotonic() - asked < conf.REGISTRY_TTL):
+        if asked is not None and (asked == float("inf") or not self._has_passed(asked)):
             return asked == float("inf")
-        with connections[using].cursor() as cursor:
-            found = set(connections[using].introspection.table_names(cursor)) >= TABLES
+        if self._through is None:
+            found = _finds_tables(connections[using])
+        else:
+            with _unnoticed(connections[using]):
+                found = _finds_tables(connections[using])
         self._asked_for_tables[using] = float("inf") if found else time.monotonic()
         return found
 
     def _is_old(self, using: str) -> bool:
-        return time.monotonic() - self._looked.get(using, 0.0) >= conf.REGISTRY_TTL
+        looked = self._looked.get(using)
+        return looked is None or self._has_passed(looked)
+
+    def _has_passed(self, moment: float) -> bool:
+        """Tell whether ``REGISTRY_TTL`` seconds have passed since then; while frozen they never do."""
+        return self._through is None and time.monotonic() - moment >= conf.REGISTRY_TTL
+
+    def _look_again(self) -> None:
+        """Look at the next use: a test that ended was rolled back without any signal."""
+        self._looked.clear()
+        for connection in list(self._own):
+            self._own[connection] = _View()
 
     def _look(self, connection: Any, known: Snapshot | None) -> Snapshot:
         # Who has a snapshot does not wait for another thread's query: that may wait for a lock this thread holds.
@@ -125,7 +177,8 @@ class Cache:
             snapshot = known
         elif connection.in_atomic_block:
             # It may be an older view than the others', under repeatable read: it is this connection's alone.
-            self._own[connection] = snapshot = load(using)
+            snapshot = load(using)
+            self._own[connection] = _View(snapshot, time.monotonic())
             return snapshot
         else:
             snapshot = load(using)
@@ -138,17 +191,26 @@ class Cache:
             return False
         if connection.in_atomic_block:
             return True
-        del self._own[connection]
-        self.expire(connection.alias)
+        self._let_go(connection)
         return False
 
+    def _let_go(self, connection: Any) -> None:
+        """Forget what one connection saw inside a transaction: the others' view is its own again."""
+        self._own.pop(connection, None)
+        self.expire(connection.alias)
+
     def _own_view(self, connection: Any) -> Snapshot:
-        snapshot = self._own[connection]
-        if snapshot is not None and not _may_look(connection):
-            return snapshot
-        if snapshot is None or RegistryVersion.current(connection.alias) != snapshot.version:
-            snapshot = self._own[connection] = load(connection.alias)
-        return snapshot
+        view = self._own[connection]
+        if view.snapshot is not None and (self._is_fresh(view) or not _may_look(connection)):
+            return view.snapshot
+        if view.snapshot is None or RegistryVersion.current(connection.alias) != view.snapshot.version:
+            view.snapshot = load(connection.alias)
+        if view.looked is not None:
+            view.looked = time.monotonic()
+        return view.snapshot
+
+    def _is_fresh(self, view: _View) -> bool:
+        return self._through is not None or (view.looked is not None and not self._has_passed(view.looked))
 
 
 def _may_look(connection: Any) -> bool:
@@ -163,6 +225,24 @@ def _may_look(connection: Any) -> bool:
     if connection.vendor != "sqlite" or not connection.in_atomic_block:
         return True
     return connection.settings_dict["OPTIONS"].get("transaction_mode") in ("IMMEDIATE", "EXCLUSIVE")
+
+
+def _finds_tables(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        return set(connection.introspection.table_names(cursor)) >= TABLES
+
+
+@contextmanager
+def _unnoticed(connection: Any) -> Iterator[None]:
+    """Keep the block's queries out of the connection's query log and away from its execute wrappers."""
+    log, before, wrappers = connection.queries_log, len(connection.queries_log), connection.execute_wrappers
+    connection.execute_wrappers = []
+    try:
+        yield
+    finally:
+        connection.execute_wrappers = wrappers
+        while len(log) > before:
+            log.pop()
 
 
 cache = Cache()

@@ -11,7 +11,7 @@ from typing import Any
 from dispatch.core.message import MASK
 from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
 from dispatch.core.rules import Trigger
-from dispatch.core.schema import Parameters
+from dispatch.core.schema import Parameters, wants_text
 from dispatch.core.wording import suggest
 from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
 
@@ -43,7 +43,7 @@ class Task:
         """Return arguments with numbers as texts where the schema wants a text: keys are numbers in most databases."""
         properties = self.parameters.schema.get("properties", {})
         return {
-            name: str(value) if _is_number(value) and _wants_text(properties.get(name)) else value
+            name: str(value) if _is_number(value) and wants_text(properties.get(name)) else value
             for name, value in kwargs.items()
         }
 
@@ -62,22 +62,6 @@ class Task:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _wants_text(schema: Any) -> bool:
-    """Tell whether a schema takes texts and no numbers, as those of ``str`` and ``str | None`` do."""
-    kinds = _kinds(schema)
-    return "string" in kinds and kinds.isdisjoint({"integer", "number", ""})
-
-
-def _kinds(schema: Any) -> set[str]:
-    """Return the types a schema names, "" where it leaves them open."""
-    if not isinstance(schema, dict):
-        return {""}
-    if isinstance(schema.get("anyOf"), list):
-        return {kind for each in schema["anyOf"] for kind in _kinds(each)}
-    kinds = schema.get("type", "")
-    return {str(kind) for kind in kinds} if isinstance(kinds, list) else {str(kinds)}
 
 
 class Snapshot:

@@ -30,6 +30,7 @@ from dispatch.models.parts import close_broken_connections
 from dispatch.registry import Snapshot
 from dispatch.relay.breakers import Breakers
 from dispatch.relay.claims import LeftAlone, claim, release_expired
+from dispatch.relay.coalescing import coalesced
 from dispatch.relay.restamping import Walk
 from dispatch.relay.settling import Outcome, settle
 from dispatch.signals import message_dead, message_published
@@ -101,11 +102,11 @@ class Relay:
             conf.RELAY_LEASE,
             without=self._left_alone(snapshot),
         )
-        outcomes = [self._outcome(row, snapshot, deadline) for row in rows]
+        outcomes = [self._outcome(row, snapshot, deadline) for row in coalesced(self.using, rows)]
         for outcome in settle(self.using, outcomes) if outcomes else ():
             self._announce(outcome)
         self._took = time.monotonic() - began
-        return outcomes
+        return outcomes + [Outcome(row, row.status, "") for row in rows if row.status == Status.SUPERSEDED]
 
     def close(self) -> None:
         """Close the connections to the brokers."""

@@ -3,44 +3,136 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import router
+from django.db import connections, router, transaction
 from django.db.models import Model
-from django.db.models.fields.files import FieldFile
+from django.utils import timezone
 
 from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
+from dispatch.core.suppression import current_suppression, suppressed
+from dispatch.core.wording import suggest
 from dispatch.models import OutboxMessage
-from dispatch.models.triggers import aware
-from dispatch.triggers.code import CodeTrigger
+from dispatch.triggers.code import CodeTrigger, declared
 from dispatch.triggers.matching import AnyTrigger
+from dispatch.triggers.values import Event
 
 logger = logging.getLogger("dispatch.triggers")
 
 
-def fire(triggers: Iterable[AnyTrigger], event: str, instance: Model, using: str) -> None:
+@dataclass(slots=True)
+class _Gathering:
+    """Messages that wait for the end of a block, and the database and savepoint of the saves they belong to."""
+
+    using: str
+    savepoint: int
+    drafts: list[outbox.Draft] = field(default_factory=list)
+
+
+#: The names by which something was suppressed in this process, each looked up once.
+_named: set[str] = set()
+_gathering: ContextVar[_Gathering | None] = ContextVar("dispatch_gathering", default=None)
+
+
+def fire(triggers: Iterable[AnyTrigger], seen: Event) -> None:
     """Insert a row for each trigger that fires, on the connection of the save.
 
     What cannot be enqueued becomes a dead message that says why, unless ``TRIGGER_ERRORS`` is "raise". Errors of the
     database are never swallowed: the transaction is broken by then.
     """
+    if not (names := current_suppression().names) <= _named:
+        _warn_of_unknown(names)
+    # As with Django's own errors inside a save: who swallows one cannot commit the object without its messages.
+    with transaction.mark_for_rollback_on_error(using=seen.using):
+        drafts = list(_drafts(triggers, seen))
+        if not drafts:
+            return
+        gathering = _gathering_of(seen.using)
+        if gathering is None:
+            outbox.insert(drafts, database(seen.using))
+        else:
+            gathering.drafts.extend(drafts)
+
+
+@contextmanager
+def gathered(using: str) -> Iterator[None]:
+    """Insert what saves on ``using`` fire inside the block at its end, in bulk; for blocks inside a transaction.
+
+    What fires on another database, or inside a savepoint that was opened since and may be rolled back alone, does not
+    wait.
+    """
+    if _gathering_of(using) is not None:
+        yield
+        return
+    gathering = _Gathering(using, connections[using].savepoint_state)
+    token = _gathering.set(gathering)
+    try:
+        yield
+    finally:
+        _gathering.reset(token)
+    if gathering.drafts:
+        outbox.insert(gathering.drafts, database(using))
+
+
+def _gathering_of(using: str) -> _Gathering | None:
+    """Return what waits for the end of a block that commits, or is rolled back, with a save that is made here now."""
+    found = _gathering.get()
+    if found is None or found.using != using:
+        return None
+    # Django counts the savepoints of a connection up, manual ones included, and never down.
+    return found if connections[using].savepoint_state == found.savepoint else None
+
+
+def _drafts(triggers: Iterable[AnyTrigger], seen: Event) -> Iterator[outbox.Draft]:
     for trigger in triggers:
-        try:
-            _fire(trigger, event, instance, using)
-        except DatabaseError:
+        if seen.event not in trigger.events:
+            continue
+        if suppressed(trigger.name):
+            label = type(seen.instance)._meta.label_lower
+            log_suppressed(trigger, "%s %s was %s.", label, seen.instance.pk, seen.event)
+        elif found := _draft(trigger, seen):
+            yield found
+
+
+def _draft(trigger: AnyTrigger, seen: Event) -> outbox.Draft | None:
+    source = origin(trigger, seen.instance)
+    try:
+        snapshot = registry.current()
+        call = make_call(trigger, seen, snapshot) if trigger.fires(seen) else None
+        return outbox.draft(call, source, snapshot, timezone.now()) if call else None
+    except DatabaseError:
+        raise
+    except Exception as error:
+        if conf.TRIGGER_ERRORS == "raise":
             raise
-        except Exception as error:
-            if conf.TRIGGER_ERRORS == "raise":
-                raise
-            reason = f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}"
-            logger.error("%s (%s %s)", reason, trigger.model, instance.pk)
-            outbox.enqueue_dead(
-                trigger.task, reason, using=database(using), origin=_origin(trigger, instance)
-            )
+        reason = f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}"
+        logger.error("%s (%s %s)", reason, trigger.model, seen.instance.pk)
+        return outbox.dead_draft(trigger.task, reason, source)
+
+
+def make_call(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> Call:
+    """Return the call that a trigger makes of an event, whether it fires or not.
+
+    Raises whatever a trigger in code raises.
+    """
+    if isinstance(trigger, CodeTrigger):
+        return trigger.call(seen)
+    args, kwargs = _arguments(trigger.task, trigger.kwargs(seen), snapshot)
+    return Call(
+        trigger.task,
+        args=args,
+        kwargs=kwargs,
+        queue=trigger.target.queue,
+        priority=trigger.target.priority,
+        countdown=trigger.countdown,
+    )
 
 
 def database(using: str) -> str:
@@ -50,50 +142,38 @@ def database(using: str) -> str:
     return router.db_for_write(OutboxMessage)
 
 
-def _fire(trigger: AnyTrigger, event: str, instance: Model, using: str) -> None:
-    call = _call(trigger, event, instance)
-    if call is not None:
-        outbox.enqueue([call], using=database(using), origin=_origin(trigger, instance))
-
-
-def _call(trigger: AnyTrigger, event: str, instance: Model) -> Call | None:
-    if isinstance(trigger, CodeTrigger):
-        fires = event in trigger.events and (trigger.when is None or trigger.when(instance))
-        return trigger.call(instance) if fires else None
-
-    def read(name: str) -> object:
-        return _value(instance, name)
-
-    if not trigger.fires(event, read):
-        return None
-    target = trigger.target
-    args, kwargs = _arguments(trigger.task, trigger.kwargs(event, read))
-    return Call(
-        trigger.task,
-        args=args,
-        kwargs=kwargs,
-        queue=target.queue,
-        priority=target.priority,
-        countdown=trigger.countdown,
+def origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
+    """Return who causes the message, for which object."""
+    return outbox.Origin(
+        OutboxMessage.Origin.TRIGGER,
+        trigger.name,
+        type(instance)._meta.label_lower,
+        str(instance.pk),
+        window=trigger.coalesce,
     )
 
 
-def _arguments(task_name: str, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    task = registry.current().tasks.get(task_name)
+def _arguments(
+    task_name: str, named: dict[str, Any], snapshot: registry.Snapshot
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    task = snapshot.tasks.get(task_name)
     return task.parameters.placed(task.fitted(named)) if task else ((), named)
 
 
-def _value(instance: Model, name: str) -> Any:
-    """Return a field's value in the field's own type, whatever was assigned; of a file its name."""
-    value = getattr(instance, name)
-    if isinstance(value, FieldFile):
-        return value.name
-    if hasattr(value, "resolve_expression"):  # F("count") + 1: the database alone knows
-        return value
-    return aware(instance._meta.get_field(name).to_python(value))  # type: ignore[union-attr]  # only columns are mapped
+def _warn_of_unknown(names: Collection[str]) -> None:
+    triggers: list[AnyTrigger] = [*registry.current().triggers, *declared.values()]
+    known = {trigger.name for trigger in triggers}
+    for name in sorted({*names} - _named - known):
+        close = suggest(name, known)
+        logger.warning(
+            "suppress_triggers(%r) suppresses nothing: no enabled trigger has this name%s.", name, close
+        )
+    _named.update(names)
 
 
-def _origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
-    return outbox.Origin(
-        OutboxMessage.Origin.TRIGGER, trigger.name, type(instance)._meta.label_lower, str(instance.pk)
-    )
+def log_suppressed(trigger: AnyTrigger, what: str, *values: Any) -> None:
+    """Log that a trigger does not fire for what happened: at INFO if the suppression gave a reason."""
+    reason = current_suppression().reason
+    level = logging.INFO if reason else logging.DEBUG
+    if logger.isEnabledFor(level):
+        logger.log(level, "Trigger %r is suppressed %s: %s", trigger.name, reason or "here", what % values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from django.apps import apps
 from django.db.models import Model
 
 from dispatch.core import rules
@@ -27,7 +28,7 @@ class Index:
         """Return the triggers of a model, its parents' and its concrete model's included."""
         found = self.by_class.get(model)
         if found is None:
-            found = tuple(trigger for label in _labels(model) for trigger in self.by_label.get(label, ()))
+            found = tuple(trigger for label in labels(model) for trigger in self.by_label.get(label, ()))
             self.by_class[model] = found
         return found
 
@@ -44,6 +45,18 @@ def index() -> Index:
     if found is None or found.snapshot is not snapshot or found.declared != in_code:
         found = _index = Index(snapshot, in_code, _group([*snapshot.triggers, *in_code]))
     return found
+
+
+def is_foreign(model: type[Model]) -> bool:
+    """Tell whether a model never has triggers: this app's own, and those of migrations, which are in no app.
+
+    Asked before anything else: while a migration runs, the registry's tables may not be what this code expects.
+    """
+    meta = model._meta
+    return (
+        meta.app_label == "dispatch"
+        or apps.all_models.get(meta.app_label, {}).get(meta.model_name or "") is not model
+    )
 
 
 def deleting(model: type[Model], triggers: Iterable[AnyTrigger]) -> Iterator[AnyTrigger]:
@@ -74,5 +87,6 @@ def _models(model: type[Model]) -> list[type[Model]]:
     ]
 
 
-def _labels(model: type[Model]) -> list[str]:
+def labels(model: type[Model]) -> list[str]:
+    """Return the labels of a model, its concrete model and its parents."""
     return [cls._meta.label_lower for cls in _models(model)]

@@ -1,14 +1,12 @@
-"""Where Django's saves and deletes are noticed, and what makes object and message one commit.
+"""Where Django's saves, deletes and changes of related objects are noticed.
 
-``post_save`` is connected once without a sender. ``post_delete`` is connected per hooked model: a receiver
-without a sender turns off Django's fast deletes everywhere. Two methods of Django are wrapped, once, for all
-models:
+``post_save`` is connected once without a sender; the signals of deletes and of many-to-many fields per hooked model,
+since receivers without a sender would slow down everybody's. Four methods of Django are wrapped, once, for all models:
 
-``Model.save_base`` sends ``post_save`` after it has left its own transaction, so in autocommit the object
-would be committed before the outbox row is inserted. For hooked models one transaction is opened around it.
-
-``Collector.collect`` decides on fast deletes before any signal is sent: the one place where a process that
-only deletes can notice a new delete trigger.
+- ``Model.save_base``, so that object and message are one commit (:mod:`dispatch.triggers.saves`);
+- ``Collector.collect``, which decides on fast deletes before any signal is sent, and the access to a many-to-many
+  field: the places where a process that only deletes, or only relates, notices a new trigger;
+- ``Collector.delete``, so that the messages of many objects are inserted together.
 """
 
 from __future__ import annotations
@@ -18,100 +16,70 @@ from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router, transaction
 from django.db.models import Model
 from django.db.models.deletion import Collector
-from django.db.models.signals import post_delete, post_save
+from django.db.models.fields.related_descriptors import ManyToManyDescriptor
+from django.db.models.signals import ModelSignal, post_save
 
-from dispatch.core import rules
-from dispatch.core.suppression import suppressed
-from dispatch.triggers.firing import fire
-from dispatch.triggers.matching import Index, deleting, index
+from dispatch.triggers import deletes, relations, saves
+from dispatch.triggers.matching import Index, index, is_foreign
 
+SAVE = "dispatch.triggers.save"
 _hooked: Index | None = None
 
 
 def connect() -> None:
-    """Connect the receivers and wrap the two methods; called once, by the app's ``ready``."""
-    post_save.connect(_on_save, dispatch_uid="dispatch.triggers.save")
-    if not getattr(Model.save_base, "is_one_commit", False):
-        Model.save_base = _one_commit(Model.save_base)  # type: ignore[method-assign]
-        Collector.collect = _with_fresh_receivers(Collector.collect)  # type: ignore[method-assign]
+    """Connect the receivers and wrap the methods; called once, by the app's ``ready``."""
+    post_save.connect(saves.on_save, dispatch_uid=SAVE)
+    _put_first(post_save, SAVE)
+    _wrap(Model, "save_base", saves.one_commit)
+    _wrap(Collector, "collect", _noticing_deletes)
+    _wrap(Collector, "delete", deletes.in_bulk)
+    _wrap(ManyToManyDescriptor, "__get__", _noticing_relations)
 
 
-def _on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
-    if raw or suppressed() or _is_foreign(sender):
-        return
-    triggers = index().of(sender)
-    if triggers:
-        fire(triggers, rules.CREATED if created else rules.UPDATED, instance, using)
+def _put_first(signal: ModelSignal, uid: str) -> None:
+    """Let a receiver be called before all others.
 
-
-def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) -> None:
-    if not suppressed():
-        fire(deleting(sender, index().of(sender)), rules.DELETED, instance, using)
-
-
-def _is_foreign(model: type[Model]) -> bool:
-    """Tell whether a model never has triggers: this app's own, and those of migrations, which are in no app.
-
-    Asked before anything else: while a migration runs, the registry's tables may not be what this code expects.
+    One that raises before it would leave the object without its message, where the caller swallows the error inside
+    a transaction; one that changes the object in memory would have the message tell what was never saved.
     """
-    meta = model._meta
-    return (
-        meta.app_label == "dispatch"
-        or apps.all_models.get(meta.app_label, {}).get(meta.model_name or "") is not model
-    )
+    with signal.lock:
+        signal.receivers.sort(key=lambda receiver: receiver[0][0] != uid)
+        signal.sender_receivers_cache.clear()
 
 
-def _one_commit(original: Callable[..., None]) -> Callable[..., None]:
-    @wraps(original)  # keeps alters_data too
-    def save_base(self: Model, raw: bool = False, *args: Any, **kwargs: Any) -> None:
-        model = type(self)
-        if raw or suppressed() or _is_foreign(model) or not index().of(model):
-            return original(self, raw, *args, **kwargs)
-        using = kwargs.get("using") or (args[2] if len(args) > 2 else None)
-        using = using or router.db_for_write(model, instance=self)
-        if connections[using].in_atomic_block:
-            return original(self, raw, *args, **kwargs)
-        with transaction.atomic(using=using):
-            original(self, raw, *args, **kwargs)
-            _refuse_broken(using)
-        return None
-
-    save_base.is_one_commit = True  # type: ignore[attr-defined]
-    return save_base
+def _wrap(cls: type, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = getattr(cls, name)
+    if not getattr(original, "is_dispatch", False):
+        wrapped: Any = wrapper(original)
+        wrapped.is_dispatch = True
+        setattr(cls, name, wrapped)
 
 
-def _refuse_broken(using: str) -> None:
-    """Raise if the transaction cannot commit: without this, ``save()`` would return with no row stored."""
-    connection = connections[using]
-    if connection.get_rollback() or _is_failed(connection):
-        raise transaction.TransactionManagementError(
-            "The save was undone: a receiver swallowed a database error, after which the transaction that holds "
-            "the object and its messages cannot commit. Wrap that receiver's query in transaction.atomic()."
-        )
-
-
-def _is_failed(connection: Any) -> bool:
-    if connection.vendor != "postgresql":
-        return False
-    return bool(connection.connection.info.transaction_status == 3)  # libpq's PQTRANS_INERROR
-
-
-def _with_fresh_receivers(original: Callable[..., Any]) -> Callable[..., Any]:
+def _noticing_deletes(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def collect(self: Collector, objs: Any, *args: Any, **kwargs: Any) -> Any:
         model = getattr(objs, "model", None) or next((type(instance) for instance in objs), None)
-        if model is not None and not _is_foreign(model):  # a queryset is not evaluated here
-            _connect_deletes()
+        if model is not None and not is_foreign(model):  # a queryset is not evaluated here
+            _connect_hooked()
         return original(self, objs, *args, **kwargs)
 
     return collect
 
 
-def _connect_deletes() -> None:
-    """Connect the delete receiver of each model that has a delete trigger in the registry this connection sees.
+def _noticing_relations(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def get(self: ManyToManyDescriptor[Any, Any], instance: Model | None, cls: Any = None) -> Any:
+        if instance is not None and not is_foreign(type(instance)):
+            _connect_hooked()
+        return original(self, instance, cls)
+
+    return get
+
+
+def _connect_hooked() -> None:
+    """Connect the receivers of each model that has such a trigger in the registry this connection sees.
 
     None is disconnected again: another thread's connection may still see its trigger.
     """
@@ -120,7 +88,6 @@ def _connect_deletes() -> None:
     if found is _hooked:
         return
     for model in apps.get_models(include_auto_created=True):
-        if any(deleting(model, found.of(model))):
-            uid = f"dispatch.triggers.delete.{model._meta.label_lower}"
-            post_delete.connect(_on_delete, sender=model, dispatch_uid=uid)
+        deletes.connect(model, found)
+        relations.connect(model, found)
     _hooked = found

@@ -4,6 +4,22 @@ import uuid
 
 from django.db import models
 
+from dispatch.api import HookedModel
+
+
+class Tag(HookedModel):
+    """A word that notes are found by; bulk operations on tags fire triggers too."""
+
+    name = models.CharField(max_length=100, unique=True)
+    colour = models.CharField(max_length=20, blank=True)
+    weight = models.IntegerField(default=0)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
 
 class Note(models.Model):
     """Something written down, of which the worker makes a summary."""
@@ -24,6 +40,7 @@ class Note(models.Model):
     failure = models.CharField(max_length=500, blank=True, help_text="Why the worker wrote no summary.")
     summarized_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    tags = models.ManyToManyField(Tag, blank=True, related_name="notes")
 
     class Meta:
         ordering = ["-created_at"]

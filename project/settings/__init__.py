@@ -89,3 +89,11 @@ DISPATCH = {
         },
     },
 }
+
+# What dispatch says of its work, among it the triggers that are suppressed while a result is handled.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"dispatch": {"handlers": ["console"], "level": "INFO"}},
+}

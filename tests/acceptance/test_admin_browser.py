@@ -18,14 +18,20 @@ from pytest_django.live_server_helper import LiveServer
 from dispatch import outbox, queues
 from dispatch.api import Call
 from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition, Trigger
+from project.notes.models import Note
 from tests.support import servers
 from tests.support.brokers import delete_queue
+from tests.support.registry import dead_message
 
 POLICY = "default-src 'self'"
 TASK = "worker.tasks.llm.summarize_note"
 PARAMETERS = {
     "type": "object",
-    "properties": {"note_id": {"type": "string"}, "text": {"type": "string"}},
+    "properties": {
+        "note_id": {"type": "string"},
+        "text": {"type": "string"},
+        "sentences": {"type": "integer"},
+    },
     "required": ["note_id", "text"],
     "additionalProperties": False,
 }
@@ -136,12 +142,99 @@ def test_a_mapping_that_does_not_fit_is_explained_beside_the_arguments(open_page
     _choose(page, "task", TASK)
     has_value(page, "#id_arguments-1-parameter", "text")
     page.fill("#id_arguments-1-parameter", "txet")
-    page.fill("#id_arguments-1-value", "body")
+    page.select_option("#id_arguments-1-value-choice", "body")
     page.click("input[name=_save]")
     page.locator(".errornote").wait_for()
     errors = page.locator("#arguments-group .errorlist").inner_text()
     assert "does not give 'text'" in errors
     assert "did you mean 'text'?" in errors
+
+
+def test_a_trigger_on_a_transition_and_a_watched_field_fires_when_they_change(open_page):
+    _configure()
+    Trigger.objects.all().delete()
+    note = Note.objects.create(title="Meeting", body="We met.", kind="audio")
+    page = open_page()
+    page.goto("/admin/dispatch/trigger/add/")
+    page.fill("#id_name", "Became a text")
+    page.select_option("#id_model", "notes.note")
+    page.check("#id_events_1")
+    page.get_by_label("body", exact=True).check()
+    page.get_by_label("kind", exact=True).check()
+    page.select_option("#id_conditions-0-field-choice", "kind")
+    assert "less" not in _offered(page, "#id_conditions-0-operator")
+    page.select_option("#id_conditions-0-operator", "changed_to")
+    page.select_option("#id_conditions-0-value-choice", "text")
+    _choose(page, "task", TASK)
+    has_value(page, "#id_arguments-1-parameter", "text")
+    page.select_option("#id_arguments-1-source", "old")
+    page.select_option("#id_arguments-1-value-choice", "body")
+    _save(page)
+
+    page.goto(f"/admin/notes/note/{note.pk}/change/")
+    page.fill("#id_title", "Another title")
+    _save(page)
+    page.goto(f"/admin/notes/note/{note.pk}/change/")
+    page.get_by_text("None was sent for it.").wait_for()
+
+    page.select_option("#id_kind", "text")
+    page.fill("#id_body", "We met. We talked.")
+    _save(page)
+    page.goto(f"/admin/notes/note/{note.pk}/change/")
+    page.get_by_role("link", name=TASK).click()
+    page.get_by_role("heading", name="Where it is").wait_for()
+    body = page.locator("#content").inner_text()
+    assert '"We met."' in body, "the old value was to be sent"
+    assert "Became a text" in body
+
+
+def test_a_preview_says_what_would_be_sent_and_sends_nothing(open_page):
+    note = Note.objects.create(title="Meeting", body="We met.")
+    _configure()
+    trigger = Trigger.objects.get()
+    trigger.arguments.create(parameter="text", value="body")
+    trigger.events = ["updated"]
+    trigger.save()
+    trigger.conditions.create(field="body", operator="changed", value="")
+    page = open_page()
+    page.goto(f"/admin/dispatch/trigger/{trigger.pk}/change/")
+    page.get_by_role("link", name="Preview").click()
+    page.fill("#id_pk", str(note.pk))
+    page.get_by_role("button", name="Preview").click()
+    answer = page.locator("#dispatch-answer")
+    answer.wait_for()
+    assert "does not fire" in answer.inner_text()
+    assert "A save would have to change it from 'We met.'" in answer.inner_text()
+    page.fill("#id_changes", "body = We talked.")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_text("All holds").wait_for()
+    shown = page.locator("#content").inner_text()
+    assert "queue llm on broker default" in shown
+    assert '"We talked."' in shown
+    page.goto(f"/admin/notes/note/{note.pk}/change/")
+    page.get_by_text("None was sent for it.").wait_for()
+    assert page.input_value("#id_body") == "We met."
+
+
+def test_the_form_of_a_trigger_offers_what_fits_and_keeps_what_does_not(open_page):
+    _configure()
+    trigger = Trigger.objects.get()
+    trigger.conditions.create(field="gone", operator="less", value="3")
+    page = open_page()
+    page.goto(f"/admin/dispatch/trigger/{trigger.pk}/change/")
+    has_value(page, "#id_conditions-0-value-choice", "text")
+    assert _offered(page, "#id_conditions-0-value-choice") == ["", "text", "audio", "link"]
+    has_value(page, "#id_conditions-1-field-choice", "gone")
+    assert page.input_value("#id_conditions-1-operator") == "less"
+    page.select_option("#id_conditions-1-field-choice", "summarized_at")
+    assert "is_null" in _offered(page, "#id_conditions-1-operator")
+    assert "contains" not in _offered(page, "#id_conditions-1-operator")
+    page.select_option("#id_conditions-1-operator", "is_null")
+    assert _offered(page, "#id_conditions-1-value-choice")[1:3] == ["yes", "no"]
+    page.select_option("#id_model", "auth.permission")
+    page.get_by_label("codename", exact=True).wait_for()
+    assert page.locator("#id_events input[value=m2m_added]").is_disabled()
+    assert page.get_by_label("body", exact=True).count() == 0
 
 
 def test_every_page_keeps_to_a_strict_content_security_policy(open_page):
@@ -285,10 +378,13 @@ def _add_trigger(page: Any) -> None:
     page.check("#id_events_0")
     _choose(page, "task", TASK)
     # The form's script starts a line for each required parameter.
-    has_value(page, "#id_arguments-0-value", "pk")
+    has_value(page, "#id_arguments-1-parameter", "text")
     assert page.input_value("#id_arguments-0-parameter") == "note_id"
-    assert page.input_value("#id_arguments-1-parameter") == "text"
-    page.fill("#id_arguments-1-value", "body")
+    assert page.input_value("#id_arguments-0-source") == "pk"
+    assert "required" in page.locator("#arguments-0 .field-parameter").inner_text()
+    assert page.input_value("#id_arguments-2-parameter") == "sentences"
+    assert page.input_value("#id_arguments-2-source") == ""
+    page.select_option("#id_arguments-1-value-choice", "body")
     _save(page)
 
 
@@ -302,6 +398,10 @@ def _save(page: Any) -> None:
     page.click("input[name=_save]")
     page.locator(".messagelist .success, .errornote").wait_for()
     assert page.locator(".errornote").count() == 0, page.locator("#content").inner_text()
+
+
+def _offered(page: Any, selector: str) -> list[str]:
+    return [option.get_attribute("value") for option in page.locator(f"{selector} option").all()]
 
 
 def _is_violation(text: str) -> bool:
@@ -322,10 +422,17 @@ def _configure() -> list[str]:
     trigger.conditions.create(field="kind", operator="equals", value="text")
     trigger.arguments.create(parameter="note_id", value="pk")
     [message] = outbox.enqueue([Call(TASK, kwargs={"note_id": "1", "text": "Words. " * 200})])
-    dead = outbox.enqueue_dead(
-        TASK, "A long reason. " * 40, origin=outbox.Origin("trigger", "New notes", "notes.note", "1")
+    dead = dead_message(
+        TASK, "A long reason. " * 40, outbox.Origin("trigger", "New notes", "notes.note", "1")
     )
-    return [_address(row) for row in (exchange, queue, route, manifest, task, trigger, message, dead)]
+    note = Note.objects.create(title="Old", kind="audio")
+    rows = (exchange, queue, route, manifest, task, trigger, message, dead)
+    preview = reverse("admin:dispatch_trigger_preview", args=[trigger.pk])
+    return [
+        *(_address(row) for row in rows),
+        f"{preview}?pk={note.pk}",
+        f"/admin/notes/note/{note.pk}/change/",
+    ]
 
 
 def _configure_for(queue: str) -> dict[str, list[str]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from dispatch.triggers import code
 from tests.support.brokers import delete_queue
 from tests.support.registry import make_registry
 
@@ -38,12 +37,3 @@ def broker(
 def no_ttl(settings: Any, transactional_db: None) -> None:
     """Every change of the registry is seen at once."""
     settings.DISPATCH = {**settings.DISPATCH, "REGISTRY_TTL": 0}
-
-
-@pytest.fixture
-def declared() -> Iterator[dict[tuple[Any, ...], code.CodeTrigger]]:
-    """Triggers in code that are gone after the test."""
-    before = dict(code.declared)
-    yield code.declared
-    code.declared.clear()
-    code.declared.update(before)

@@ -66,6 +66,14 @@ def test_within_the_ttl_nothing_is_asked(ttl: Callable[[float], None]) -> None:
     assert len(queries) == 0
 
 
+def test_a_change_of_this_process_is_seen_whatever_the_ttl(ttl: Callable[[float], None]) -> None:
+    ttl(1e9)  # longer than any machine has been up
+    make_registry()
+    registry.current()
+    make_task("another")
+    assert "another" in known_tasks()
+
+
 def test_after_the_ttl_only_the_version_is_asked() -> None:
     make_registry()
     registry.current()
@@ -151,3 +159,35 @@ def test_a_broken_route_is_left_out_and_the_others_work(caplog: pytest.LogCaptur
     )
     assert registry.current().destination(task.name).queue == "llm"
     assert "'(' is left out" in caplog.text
+
+
+def test_a_process_that_lives_in_transactions_loads_a_change_once_and_then_looks_once_per_ttl(
+    ttl: Callable[[float], None],
+) -> None:
+    make_registry()
+    registry.current()
+    elsewhere(lambda: make_task("new"))
+    with transaction.atomic():
+        assert "new" in known_tasks()
+    ttl(3600)
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(3):
+            with transaction.atomic():
+                assert "new" in known_tasks()
+    assert [query["sql"] for query in queries if "dispatch_" in query["sql"]] == []
+
+
+def test_after_its_own_change_was_committed_a_connection_looks_once_per_ttl_again(
+    ttl: Callable[[float], None],
+) -> None:
+    make_registry()
+    ttl(3600)
+    registry.current()
+    with transaction.atomic():
+        make_task("new")
+        assert "new" in known_tasks()
+    with transaction.atomic():
+        assert "new" in known_tasks()
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        assert "new" in known_tasks()
+    assert [query["sql"] for query in queries if "dispatch_" in query["sql"]] == []

@@ -155,7 +155,7 @@ def test_a_process_killed_between_object_and_message_leaves_neither(task: TaskDe
         django.setup()
         from dispatch import outbox
         from project.notes.models import Note
-        outbox._insert = lambda rows, using: os._exit(9)  # the failpoint: before the INSERT of the message
+        outbox.insert = lambda drafts, using: os._exit(9)  # the failpoint: before the INSERT of the message
         Note.objects.create(title="killed")
     """
     if connection.vendor == "sqlite":

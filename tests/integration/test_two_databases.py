@@ -20,7 +20,7 @@ from dispatch.api import message_enqueued, send_task
 from dispatch.models import OutboxMessage, Queue, TaskDefinition
 from dispatch.relay import Relay
 from dispatch.results import Collector
-from project.notes.models import Note
+from project.notes.models import Note, Tag
 from tests.support.databases import elsewhere, further_alias
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_trigger
 
@@ -43,6 +43,7 @@ def small(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     with django_db_blocker.unblock(), further_alias("small", **sqlite) as alias:
         with connections[alias].schema_editor() as editor:
             editor.create_model(Session)
+            editor.create_model(Tag)
             editor.create_model(Note)
         yield alias
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatch.models import Queue, Route, TaskDefinition, Trigger, TriggerArgument, TriggerCondition
+from dispatch import outbox
+from dispatch.models import (
+    OutboxMessage,
+    Queue,
+    Route,
+    TaskDefinition,
+    Trigger,
+    TriggerArgument,
+    TriggerCondition,
+)
 
 TASK = "worker.tasks.llm.summarize_note"
 PARAMETERS: dict[str, Any] = {
@@ -52,3 +61,9 @@ def make_trigger(
         field, operator, expected = when
         TriggerCondition.objects.create(trigger=trigger, field=field, operator=operator, value=expected)
     return trigger
+
+
+def dead_message(task: str, error: str, origin: outbox.Origin) -> OutboxMessage:
+    """What a trigger that could not enqueue leaves."""
+    [row] = outbox.insert([outbox.dead_draft(task, error, origin)], "default")
+    return row

@@ -12,9 +12,10 @@ import dispatch
 from dispatch import api, core
 
 PUBLIC = {
-    "Call", "DispatchError", "InvalidArguments", "InvalidOption", "NoDestination", "SendError", "TaskDisabled",
-    "TaskRetired", "Array", "SendOptions", "Sender", "deprecated", "sender",
-    "UnknownTask", "asend_task", "message_dead", "message_enqueued", "message_published", "result", "send_many",
+    "Array", "Call", "DispatchError", "HookedManager", "HookedModel", "HookedQuerySet", "InvalidArguments",
+    "InvalidOption", "NoDestination", "SendError", "SendOptions", "Sender", "TaskDisabled", "TaskRetired",
+    "UnknownTask", "allow_triggers", "asend_task", "deprecated", "message_dead", "message_enqueued",
+    "message_published", "result", "send_many", "sender",
     "send_task", "suppress_triggers", "task_finished", "trigger",
 }  # fmt: skip
 PLAIN = [f"dispatch.core.{module.name}" for module in pkgutil.iter_modules(core.__path__)]

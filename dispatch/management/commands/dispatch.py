@@ -20,12 +20,13 @@ from dispatch.management.subcommands import (
     results,
     routes,
     stubs,
+    triggers,
     verify,
     worker_command,
 )
 from dispatch.models import TaskDefinition
 
-SUBCOMMANDS = (relay, results, manifest, verify, stubs, routes, config, queues, worker_command)
+SUBCOMMANDS = (relay, results, manifest, verify, stubs, routes, triggers, config, queues, worker_command)
 
 
 class Command(BaseCommand):

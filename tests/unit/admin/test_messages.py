@@ -17,6 +17,7 @@ from dispatch.admin import log
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, Queue, Trigger
 from project.notes.models import Note
+from tests.support.registry import dead_message
 
 LIST = "admin:dispatch_outboxmessage_changelist"
 PUSH = "worker.tasks.ops.push_to_partner"
@@ -269,9 +270,7 @@ def test_the_cancel_action_leaves_what_a_relay_or_a_broker_has(boss):
 
 
 def test_a_message_that_a_trigger_could_not_make_is_not_requeued(boss):
-    dead = outbox.enqueue_dead(
-        "by.hand", "No field.", origin=outbox.Origin("trigger", "T", "notes.note", "1")
-    )
+    dead = dead_message("by.hand", "No field.", outbox.Origin("trigger", "T", "notes.note", "1"))
     assert "has nothing to send" in act(boss, "requeue", [dead])
     dead.refresh_from_db()
     assert dead.status == "dead"

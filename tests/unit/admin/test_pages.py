@@ -18,6 +18,7 @@ from dispatch.models import (
     TriggerArgument,
     TriggerCondition,
 )
+from tests.support.registry import dead_message
 
 LISTED = [Exchange, Queue, Route, TaskDefinition, Manifest, Trigger, OutboxMessage]
 ADDABLE = [Exchange, Queue, Route, TaskDefinition, Trigger]
@@ -102,7 +103,7 @@ def test_no_page_holds_an_inline_style_or_script_of_its_own(boss, one_of_each):
 
 
 def test_broken_messages_open_too(boss, registry):
-    outbox.enqueue_dead("unknown.task", "Why", origin=outbox.Origin("trigger", "Gone", "gone.model", "1"))
+    dead_message("unknown.task", "Why", outbox.Origin("trigger", "Gone", "gone.model", "1"))
     [odd] = outbox.enqueue([Call("by.hand")])
     OutboxMessage.objects.filter(pk=odd.pk).update(args="not json", published_to={"of": "another version"})
     for row in OutboxMessage.objects.all():

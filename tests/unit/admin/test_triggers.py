@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from dispatch.admin.models import choices, field_names
+from dispatch.admin.models import choices, columns, relations, watchable
+from dispatch.api import trigger
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note
 
@@ -47,7 +51,7 @@ COMPLETE = [argument("note_id", "pk"), argument("text", "body")]
 def errors(boss, data):
     response = boss.post(reverse(ADD), data)
     assert response.status_code == 200, "the form was accepted"
-    return " ".join(str(error) for error in response.context["errors"])
+    return html.unescape(" ".join(str(error) for error in response.context["errors"]))
 
 
 def test_a_trigger_made_in_the_admin_sends_its_task(boss):
@@ -136,18 +140,22 @@ def test_a_model_that_is_gone_stays_visible():
 
 
 def test_password_hashes_are_not_offered():
-    assert "username" in field_names("auth.user")
-    assert "password" not in field_names("auth.user")
+    names = {column["name"] for column in columns("auth.user")}
+    assert "username" in names
+    assert "password" not in names
+    assert "password" not in dict(watchable("auth.user"))
 
 
 def test_the_form_s_script_is_told_columns_and_parameters(boss):
     task = TaskDefinition.objects.get(name=SUMMARIZE)
     query = {"model": "notes.note", "task": task.pk}
     answer = boss.get(reverse("admin:dispatch_trigger_choices"), query).json()
-    assert {"pk", "body"} <= set(answer["fields"])
+    assert {"id", "body"} <= {column["name"] for column in answer["fields"]}
+    assert answer["relations"] == ["tags"]
+    assert ["tags", "tags (related objects)"] in answer["watched"]
     assert answer["parameters"][0] == {"name": "note_id", "type": "string", "required": True, "default": ""}
     nothing = boss.get(reverse("admin:dispatch_trigger_choices"), {"model": "no.model", "task": "x"}).json()
-    assert nothing == {"fields": [], "parameters": []}
+    assert nothing == {"fields": [], "watched": [], "relations": [], "parameters": []}
 
 
 def test_staff_who_may_only_view_are_told_nothing_of_models(viewer):
@@ -195,3 +203,238 @@ def test_a_trigger_keeps_a_task_that_was_retired_later(boss):
     data = form(rows, name="Renamed") | {"arguments-INITIAL_FORMS": 2}
     assert boss.post(url, data).status_code == 302
     assert Trigger.objects.get().name == "Renamed"
+
+
+# -- conditions that fit ---------------------------------------------------------------------
+
+
+def condition(field, operator, value=""):
+    return {"field": field, "operator": operator, "value": value}
+
+
+def test_each_column_is_offered_with_the_operators_and_values_that_fit_it():
+    of = {column["name"]: column for column in columns("notes.note")}
+    assert of["kind"]["choices"] == [("text", "text"), ("audio", "audio"), ("link", "link")]
+    assert {"contains", "changed_from_to"} <= set(of["body"]["operators"])
+    assert "is_null" not in of["body"]["operators"]
+    assert {"less", "is_null"} <= set(of["summarized_at"]["operators"])
+    assert "contains" not in of["summarized_at"]["operators"]
+    active = next(column for column in columns("auth.user") if column["name"] == "is_active")
+    assert active["choices"] == [("True", "yes"), ("False", "no")]
+    assert relations("auth.user") == ["groups", "user_permissions"]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (condition("summarized_at", "contains", "2024"), "“contains” does not fit summarized_at"),
+        (condition("body", "greater", "a"), "“is greater than” does not fit body"),
+        (condition("kind", "equals", "txet"), "kind never holds 'txet': it is one of text, audio, link"),
+        (condition("kind", "changed_from_to", "text"), "Write two lines"),
+        (condition("kind", "changed_from_to", "text\nvideo"), "kind never holds 'video'"),
+        (condition("title", "equals", "x" * 201), "at most 200 characters"),
+        (condition("kind", "in", " \n"), "Write one value a line"),
+        (condition("created_at", "changed_to", "soon"), "invalid format"),
+        (condition("summarized_at", "greater", "null"), "null is in no order"),
+    ],
+)
+def test_a_condition_that_does_not_fit_its_column_is_refused(line, complaint, boss):
+    assert complaint in errors(boss, form(COMPLETE, [line]))
+
+
+def test_a_transition_can_be_from_and_to_null(boss):
+    line = condition("summarized_at", "changed_from", "null")
+    assert boss.post(reverse(ADD), form(COMPLETE, [line])).status_code == 302
+    [stored] = Trigger.objects.get().spec().conditions
+    assert stored.value is None
+
+
+def test_a_transition_can_be_to_an_empty_text(boss):
+    line = condition("failure", "changed_from_to", "late\r\n")
+    assert boss.post(reverse(ADD), form(COMPLETE, [line])).status_code == 302
+    [stored] = Trigger.objects.get().spec().conditions
+    assert stored.value == ("late", "")
+    assert (
+        "failure has changed late → “”"
+        in boss.get(reverse("admin:dispatch_trigger_changelist")).content.decode()
+    )
+
+
+# -- watched fields --------------------------------------------------------------------------
+
+
+def test_watched_fields_and_relations_are_stored_and_shown(boss):
+    data = form(COMPLETE, events=["updated", "m2m_added"], watched=["body", "tags"])
+    assert boss.post(reverse(ADD), data).status_code == 302
+    trigger = Trigger.objects.get()
+    assert (trigger.spec().watched, trigger.spec().relations) == (("body",), ("tags",))
+    page = boss.get(reverse("admin:dispatch_trigger_change", args=[trigger.pk])).content.decode()
+    assert re.search(r'name="watched" value="tags"[^>]*checked', page)
+    assert "watches body, tags" in boss.get(reverse("admin:dispatch_trigger_changelist")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"events": ["updated"], "watched": ["gone"]}, "no column gone"),
+        ({"events": ["created"], "watched": ["body"]}, "columns are watched for updates"),
+        ({"events": ["updated"], "watched": ["tags"]}, "choose an event of related objects too"),
+        ({"events": ["m2m_added"], "model": "auth.permission"}, "has no many-to-many field"),
+        ({"events": ["updated"], "model": "auth.user", "watched": ["password"]}, "sensitive field"),
+    ],
+)
+def test_what_can_never_be_seen_to_change_cannot_be_watched(columns, complaint, boss):
+    arguments = [argument("note_id", "", "pk"), argument("text", '""', "constant")]
+    assert complaint in errors(boss, form(arguments, **columns))
+
+
+def test_a_watched_field_that_is_gone_is_shown_so_that_it_can_be_taken_away(boss):
+    task = TaskDefinition.objects.get(name="by.hand")
+    row = Trigger.objects.create(
+        name="Old", model="notes.note", events=["updated"], task=task, watched=["gone"]
+    )
+    page = boss.get(reverse("admin:dispatch_trigger_change", args=[row.pk])).content.decode()
+    assert 'name="watched" value="gone"' in page
+
+
+# -- arguments that fit ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def typed(registry):
+    """A task with a parameter of each type."""
+    number, text, when = {"type": "integer"}, {"type": "string"}, {"type": "string", "format": "date-time"}
+    maybe = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    properties = {
+        "number": number,
+        "text": text,
+        "when": when,
+        "maybe": maybe,
+        "ids": {"type": "array", "items": number},
+        "names": {"type": "array", "items": text},
+        "any": {},
+    }
+    return TaskDefinition.objects.create(
+        name="typed", parameters={"type": "object", "properties": properties, "additionalProperties": False}
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (argument("number", "body"), "'number' takes integer, but body gives string"),
+        (argument("number", "", "pk"), "'number' takes integer, but primary key gives string"),
+        (argument("number", "", "timestamp"), "but time of the event gives string"),
+        (argument("number", "", "event"), "but name of the event gives string"),
+        (argument("text", "", "related"), "'text' takes string, but"),
+        (argument("names", "", "related"), "'names' takes array of string, but"),
+        (argument("ids", "body", "old"), "the old value of body gives string"),
+    ],
+)
+@pytest.mark.usefixtures("typed")
+def test_a_source_whose_type_never_fits_the_parameter_is_refused(line, complaint, boss):
+    assert complaint in errors(boss, form([line], task="typed", events=["updated", "m2m_added"]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        argument("text", "", "pk"),
+        argument("text", "created_at"),
+        argument("when", "", "timestamp"),
+        argument("maybe", "summarized_at"),
+        argument("ids", "", "related"),
+        argument("any", "", "related"),
+        argument("maybe", "body", "old"),
+    ],
+)
+@pytest.mark.usefixtures("typed")
+def test_a_source_whose_type_fits_is_accepted_without_a_warning(line, boss):
+    data = form([line], task="typed", events=["updated", "m2m_added"])
+    response = boss.post(reverse(ADD), data, follow=True)
+    assert Trigger.objects.exists(), response.context["errors"]
+    assert "takes no null" not in response.content.decode()
+
+
+@pytest.mark.usefixtures("typed")
+def test_a_number_goes_into_a_text_as_it_does_when_it_is_sent(boss):
+    data = form([argument("text", "weight")], task="typed", model="notes.tag")
+    assert boss.post(reverse(ADD), data).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("line", "events"),
+    [
+        (argument("text", "summarized_at"), ["updated"]),
+        (argument("text", "body", "old"), ["created", "updated"]),
+    ],
+)
+@pytest.mark.usefixtures("typed")
+def test_what_may_be_null_for_a_parameter_that_takes_none_is_a_warning(line, events, boss):
+    response = boss.post(reverse(ADD), form([line], task="typed", events=events), follow=True)
+    assert Trigger.objects.exists()
+    assert "takes no null" in response.content.decode()
+
+
+@pytest.mark.usefixtures("typed")
+def test_related_keys_need_an_event_that_has_them(boss):
+    assert "there are none to send" in errors(boss, form([argument("any", "", "related")], task="typed"))
+
+
+def test_a_parameter_that_is_not_given_is_left_to_the_task(boss):
+    assert boss.post(reverse(ADD), form([*COMPLETE, argument("sentences", "", "")])).status_code == 302
+    assert set(Trigger.objects.get().spec().arguments) == {"note_id", "text"}
+
+
+def test_a_required_parameter_that_is_not_given_is_named(boss):
+    found = errors(boss, form([argument("note_id", "", "pk"), argument("text", "", "")]))
+    assert f"do not fit task {SUMMARIZE}: it does not give 'text', which is required" in found
+
+
+def test_a_stored_line_cannot_lose_its_source_unnoticed(boss):
+    boss.post(reverse(ADD), form(COMPLETE))
+    trigger = Trigger.objects.get()
+    stored = [
+        {"id": row.pk, "trigger": trigger.pk, **argument(row.parameter, row.value, "")}
+        for row in trigger.arguments.all()
+    ]
+    response = boss.post(
+        reverse("admin:dispatch_trigger_change", args=[trigger.pk]),
+        form(stored) | {"arguments-INITIAL_FORMS": 2},
+    )
+    assert "Choose where it comes from" in " ".join(map(str, response.context["errors"]))
+
+
+# -- triggers in code ------------------------------------------------------------------------
+
+
+def test_triggers_in_code_are_listed_with_the_same_facts_and_cannot_be_changed(boss, declared):
+    def long(note):
+        return len(note.body) > 1000
+
+    @trigger(Note, on=["created", "updated"], watch=["body"], task=SUMMARIZE, when=long)
+    def summarize(note):
+        return {"note_id": str(note.pk), "text": note.body}
+
+    page = boss.get(reverse("admin:dispatch_trigger_changelist")).content.decode()
+    assert "summarize" in page
+    assert "watches body" in page
+    assert "long" in page
+    assert "queue llm on broker default" in page
+    assert reverse("admin:dispatch_trigger_code_preview") in page
+
+
+# -- from a trigger to its messages ----------------------------------------------------------
+
+
+def test_a_trigger_s_page_leads_to_its_messages(boss):
+    boss.post(reverse(ADD), form(COMPLETE))
+    Note.objects.create(title="A", body="Words.")
+    row = Trigger.objects.get()
+    page = boss.get(reverse("admin:dispatch_trigger_change", args=[row.pk])).content.decode()
+    [address] = re.findall(r'href="([^"]*outboxmessage/\?[^"]*)"', page)
+    shown = boss.get(address.replace("&amp;", "&"))
+    assert shown.context["cl"].result_count == 1
+    assert (
+        boss.get(address.replace("On+save", "Another").replace("&amp;", "&")).context["cl"].result_count == 0
+    )

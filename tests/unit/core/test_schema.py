@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from dispatch.core.schema import Parameters
+from dispatch.core.schema import Parameters, takes
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -285,3 +285,20 @@ def test_what_is_no_schema_of_parameters_is_refused_before_it_is_stored(schema):
 @given(signatures())
 def test_the_schema_of_any_signature_is_accepted(signature):
     Parameters.check_schema(schema_of(signature))
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits", "misfits"),
+    [
+        ({"type": "string"}, {"string", "integer", "number", ""}, {"boolean", "array", "null"}),
+        ({"type": "integer"}, {"integer", ""}, {"string", "number", "boolean"}),
+        ({"type": "number"}, {"integer", "number"}, {"string"}),
+        ({"type": ["string", "null"]}, {"string", "integer", "null"}, {"boolean"}),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {"integer", "null"}, {"string"}),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"integer", "string"}, {"number"}),
+        ({"enum": ["a"]}, {"string", "array", "null"}, set()),
+        (True, {"string", "null"}, set()),
+    ],
+)
+def test_a_schema_takes_the_types_that_it_names(schema, fits, misfits):
+    assert {kind for kind in fits | misfits if takes(schema, kind)} == fits

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dispatch.core.suppression import suppress_triggers, suppressed
+from dispatch.core.suppression import allow_triggers, suppress_triggers, suppressed
 
 
 def test_triggers_are_suppressed_inside_the_block_only():
@@ -74,3 +74,79 @@ def test_a_decorated_coroutine_function_is_suppressed_while_it_runs():
         return suppressed()
 
     assert asyncio.run(seen())
+
+
+def test_only_the_named_triggers_are_suppressed_and_nested_blocks_add_up():
+    with suppress_triggers("a"):
+        with suppress_triggers("b"):
+            assert [suppressed(name) for name in ("a", "b", "c", "")] == [True, True, False, False]
+            with suppress_triggers():
+                assert suppressed("c")
+        assert [suppressed(name) for name in ("a", "b")] == [True, False]
+
+
+def test_what_is_allowed_again_is_suppressed_again_after_the_block():
+    with suppress_triggers(reason="because"):
+        with allow_triggers():
+            assert not suppressed("a")
+            with suppress_triggers("a"):
+                assert [suppressed("a"), suppressed("b")] == [True, False]
+            assert not suppressed("a")
+        assert suppressed("a")
+
+
+def test_one_block_may_be_entered_by_several_threads_and_inside_itself():
+    block, together, seen = suppress_triggers(), threading.Barrier(4), []
+
+    def work():
+        with block:
+            together.wait(10)
+            with block:
+                seen.append(suppressed())
+            together.wait(10)
+            seen.append(suppressed())
+        seen.append(suppressed())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [False] * 4 + [True] * 8
+
+
+def test_triggers_are_allowed_in_a_decorated_function():
+    @allow_triggers()
+    def seen():
+        return suppressed()
+
+    with suppress_triggers():
+        assert not seen()
+
+
+def test_a_decorator_without_parentheses_says_so():
+    @suppress_triggers
+    def save(note):
+        raise AssertionError
+
+    with pytest.raises(
+        TypeError, match=r"got 'a note' to decorate: it is called first, as in @suppress_triggers\(\)"
+    ):
+        save("a note")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_generator_is_not_decorated_since_it_runs_after_the_call(kind):
+    def numbers():
+        yield 1
+
+    async def more():
+        yield 1
+
+    with pytest.raises(TypeError, match=r"is a generator.*write `with suppress_triggers\(\):` inside"):
+        suppress_triggers()(numbers if kind == "sync" else more)
+
+
+def test_what_is_neither_a_name_nor_a_function_is_refused():
+    with pytest.raises(TypeError, match="5 names no trigger"):
+        suppress_triggers(5)

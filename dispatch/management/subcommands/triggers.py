@@ -1,0 +1,157 @@
+"""``dispatch triggers``: which triggers there are, and what one of them would send."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from dispatch.core import rules
+from dispatch.core.wording import suggest
+from dispatch.management.subcommands import Options, Subparsers
+from dispatch.management.subcommands.tables import add_format, shown, table, write_json, write_rows
+from dispatch.models import Trigger
+from dispatch.triggers.code import CodeTrigger, declared
+from dispatch.triggers.preview import Candidate, Preview, candidates, destination, load, preview
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the parsers."""
+    parser = subparsers.add_parser("triggers", help="show the triggers, and what one of them would send")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list the triggers of the admin and those in code")
+    add_format(listing)
+    listing.set_defaults(run=run_list)
+    _add_preview(
+        actions.add_parser("preview", help="say what a trigger would send for an object; nothing is sent")
+    )
+
+
+def _add_preview(parser: CommandParser) -> None:
+    parser.add_argument("trigger", metavar="TRIGGER", help="a trigger's name, as `triggers list` prints it")
+    parser.add_argument("pk", metavar="PK", help="the primary key of an object of its model")
+    parser.add_argument(
+        "--event", choices=rules.EVENTS, metavar="EVENT", help=f"one of {', '.join(rules.EVENTS)}"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="as if the save had changed this; may be repeated",
+    )
+    parser.add_argument("--model", default="", metavar="APP.MODEL", help="where several share the name")
+    parser.add_argument("--task", default="", metavar="NAME", help="where several share the name")
+    parser.add_argument("--database", metavar="ALIAS", help="where the object is (default: by the routers)")
+    add_format(parser)
+    parser.set_defaults(run=run_preview)
+
+
+def run_list(command: BaseCommand, options: Options) -> None:
+    """Print a row per trigger."""
+    stored = Trigger.objects.select_related("task", "queue").prefetch_related("conditions", "arguments")
+    found = [Candidate(row.spec(), row.enabled, row) for row in stored]
+    found += [Candidate(each) for each in sorted(declared.values(), key=lambda each: each.name)]
+    if not found and options["format"] == "text":
+        command.stdout.write("There is no trigger: add one in the admin, or write @trigger in code.")
+    write_rows(command, options, [_row(each) for each in found])
+
+
+def run_preview(command: BaseCommand, options: Options) -> None:
+    """Print whether the trigger would fire, condition by condition, and what it would send."""
+    found = _choose(options)
+    instance = load(found.trigger, options["pk"], options["database"])
+    event = options["event"] or found.first_event
+    answer = preview(found, instance, event, _changes(options["set"]))
+    if options["format"] == "json":
+        write_json(command, asdict(answer))
+    else:
+        command.stdout.write(_text(answer))
+
+
+def _choose(options: Options) -> Candidate:
+    name = options["trigger"]
+    found = candidates(name, options["model"], options["task"], options["event"] or "")
+    if not found:
+        known = [*Trigger.objects.values_list("name", flat=True), *(each.name for each in declared.values())]
+        raise CommandError(
+            f"There is no such trigger {name!r}{suggest(name, known)}: see manage.py dispatch triggers list."
+        )
+    if len(found) > 1:
+        which = "; ".join(f"--model {each.trigger.model} --task {each.trigger.task}" for each in found)
+        raise CommandError(f"{len(found)} triggers are named {name!r}. Add --event, or one of: {which}.")
+    return found[0]
+
+
+def _changes(texts: list[str]) -> dict[str, str]:
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise CommandError(f"--set {text}: write FIELD=VALUE.")
+        changes[name] = value
+    return changes
+
+
+def _row(found: Candidate) -> dict[str, Any]:
+    trigger = found.trigger
+    where, problem = destination(trigger)
+    return {
+        "trigger": trigger.name,
+        "made in": "code" if isinstance(trigger, CodeTrigger) else "admin",
+        "enabled": found.enabled,
+        "model": trigger.model,
+        "events": ", ".join(event for event in rules.EVENTS if event in trigger.events),
+        "watched": ", ".join((*trigger.watched, *trigger.relations)),
+        "if": _condition(found),
+        "task": trigger.task,
+        "destination": (where.exchange or where.queue) if where else "",
+        "problem": getattr(trigger, "problem", "") or problem,
+    }
+
+
+def _condition(found: Candidate) -> str:
+    if found.row is not None:
+        return " and ".join(map(str, found.row.conditions.all()))
+    when = getattr(found.trigger, "when", None)
+    return getattr(when, "__name__", "") if when else ""
+
+
+def _text(answer: Preview) -> str:
+    what = f"{answer.model} {answer.object_pk} was {answer.event}"
+    parts = [f"Trigger {answer.trigger!r} {'fires' if answer.fires else 'does not fire'} when {what}."]
+    parts += [f"It would leave a dead message: {problem}" for problem in answer.problems]
+    if answer.checks:
+        parts.append(table([_check(check) for check in answer.checks]))
+    if answer.body:
+        parts.append(_sent(answer))
+    parts.append("Nothing was sent.")
+    return "\n\n".join(parts)
+
+
+def _check(check: Any) -> dict[str, Any]:
+    return {
+        "what": check.what,
+        "is": check.value,
+        "expected": check.expected or "-",
+        "holds": "yes" if check.holds else "no",
+        "hint": check.hint,
+    }
+
+
+def _sent(answer: Preview) -> str:
+    verb = "Sends" if answer.fires else "If it fired, it would send"
+    body = answer.body
+    if body is None:
+        return ""
+    where = f"to queue {body.queue}" if body.queue else f"to {_place(answer)}"
+    lines = [f"{verb} {answer.task} {where}{f', due in {body.due_in:g} s' if body.due_in else ''}:"]
+    lines += [f"  {value!r}" for value in body.args]
+    lines += [f"  {name} = {shown(repr(value))}" for name, value in body.kwargs.items()]
+    return "\n".join(lines)
+
+
+def _place(answer: Preview) -> str:
+    found = answer.destination.destination
+    return f"exchange {found.exchange}" if found else f"nowhere: {answer.destination.problem}"

@@ -1,0 +1,62 @@
+"""Makes one message of those that a trigger sent for one object within its window: the latest.
+
+Resolved here, when a relay has claimed the first of them, so that a save pays nothing. The latest goes out at once,
+with the first one's turn; the others are superseded by it, visibly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import OuterRef, Subquery
+
+from dispatch.models import OutboxMessage
+from dispatch.models.outbox import OutboxQuerySet
+from dispatch.models.parts import database_now
+
+Status = OutboxMessage.Status
+#: A later message in one of these carries the latest arguments, or has carried them.
+ON_THE_WAY = (Status.PENDING, Status.CLAIMED, Status.PUBLISHED)
+
+
+def coalesced(using: str, claimed: Sequence[OutboxMessage]) -> list[OutboxMessage]:
+    """Supersede those of the claimed messages that have a later one, which becomes due; return the others."""
+    keyed = [row for row in claimed if row.coalesce_key]
+    latest = _latest(using, keyed) if keyed else {}
+    superseded = [row for row in keyed if latest.get(row.pk, row.pk) != row.pk]
+    for row in superseded:
+        _supersede(using, row, latest[row.pk])
+    return [row for row in claimed if row.status != Status.SUPERSEDED]
+
+
+def _latest(using: str, rows: Sequence[OutboxMessage]) -> dict[Any, Any]:
+    """Return the latest message of each one's key, by primary key: one query, which the index answers."""
+    alike = OutboxMessage.objects.using(using).filter(
+        coalesce_key=OuterRef("coalesce_key"), coalesce_key__gt="", status__in=ON_THE_WAY
+    )
+    newest = Subquery(alike.order_by("-created_at", "-id").values("pk")[:1])
+    found = OutboxMessage.objects.using(using).filter(pk__in=[row.pk for row in rows])
+    return dict(found.annotate(newest=newest).values_list("pk", "newest"))
+
+
+def _supersede(using: str, row: OutboxMessage, latest: Any) -> None:
+    """Let a claimed message, and all older ones that wait, give way to the latest."""
+    row.status, row.superseded_by = Status.SUPERSEDED, latest
+    outbox = OutboxMessage.objects.using(using)
+    alike = outbox.filter(coalesce_key=row.coalesce_key, coalesce_key__gt="")
+    done = {
+        "status": Status.SUPERSEDED,
+        "superseded_by": latest,
+        "lease_token": None,
+        "lease_expires_at": None,
+    }
+    _still_ours(outbox, row).update(**done)
+    alike.filter(status=Status.PENDING, created_at__lt=row.created_at).exclude(pk=latest).update(**done)
+    alike.filter(pk=latest, status=Status.PENDING, available_at__gt=database_now()).update(
+        available_at=database_now()
+    )
+
+
+def _still_ours(outbox: OutboxQuerySet, row: OutboxMessage) -> OutboxQuerySet:
+    return outbox.filter(pk=row.pk, status=Status.CLAIMED, lease_token=row.lease_token)

@@ -1,0 +1,1 @@
+"""Template tags for users' own admin pages."""
