@@ -41,13 +41,15 @@ PAUSED_TASK = "(paused task)"
 class Origin:
     """Who caused a message, and for which object; plain values, since both may live in another database.
 
-    ``window`` is the time, in seconds, within which messages of one origin and object become one.
+    ``window`` is the time, in seconds, within which messages of one origin, task and object become one;
+    ``object_database`` tells apart objects that share model and key, but not the database.
     """
 
     kind: str = OutboxMessage.Origin.CODE
     name: str = ""
     object_model: str = ""
     object_pk: str = ""
+    object_database: str = ""
     window: float | None = None
 
 
@@ -212,16 +214,19 @@ def _row(snapshot: Snapshot, call: Call, now: dt.datetime, origin: Origin) -> Ou
         created_at=now,
         available_at=now if call.deliver_eta else max(eta, now),
         expires_at=expiry(expires, now),
-        coalesce_key=_coalesce_key(origin),
+        coalesce_key=_coalesce_key(call.name, origin),
         **_origin_columns(origin),
     )
 
 
-def _coalesce_key(origin: Origin) -> str:
-    """Return what the messages of one trigger and one object share, "" where they are not to become one."""
+def _coalesce_key(task: str, origin: Origin) -> str:
+    """Return what the messages of one trigger and one object share, "" where they are not to become one.
+
+    The task is part of it: one function in code may be a trigger of several.
+    """
     if origin.window is None:
         return ""
-    text = to_json([origin.name, origin.object_model, origin.object_pk])
+    text = to_json([origin.name, task, origin.object_database, origin.object_model, origin.object_pk])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -30,7 +30,7 @@ def columns(label: str) -> list[dict[str, Any]]:
     model = links.find(label)
     if model is None:
         return []
-    found = (field for field in model._meta.concrete_fields if not is_secret(field))
+    found = (field for field in model._meta.concrete_fields if not is_secret(field, model))
     return [_column(field) for field in sorted(found, key=lambda field: not field.primary_key)]
 
 

@@ -7,66 +7,60 @@ and a relay is another one.
 
 from __future__ import annotations
 
-import datetime as dt
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-import redis
-from amqp.exceptions import MessageNacked
-from kombu import Connection, Exchange, Producer
-from kombu.exceptions import KombuError
-
-from dispatch.client import app, encoding, topology
+from dispatch.client.confirming import Confirming
+from dispatch.client.pipelining import Pipelining
+from dispatch.client.session import Attempt, Fate, Parcel, Session, connect
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
 from dispatch.core.routing import Destination, RoutingTable
-from dispatch.core.wording import redact
-from dispatch.exceptions import (
-    BrokerUnavailable,
-    DeliveryUnknown,
-    MessageRefused,
-    PublishError,
-    QueueUnavailable,
-)
+from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
 
-#: Redis takes nothing from anyone just now: no reason for a message to die.
-REFUSES_ALL = (
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.BusyLoadingError,
-    redis.exceptions.NoPermissionError,
-)
-REFUSING_STATES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "LOADING", "READONLY", "OOM")
-PERSISTENT = 2  # AMQP's delivery mode
+__all__ = ["Fate", "Parcel", "Publisher"]
+
+#: About so many bytes are handed over before an answer is waited for. A message that is larger goes alone.
+BATCH_BYTES = 1 << 20
+#: Bytes of a message beside its arguments, about.
+ENVELOPE_BYTES = 1_000
 
 
-@dataclass(slots=True)
-class Session:
-    """One open connection, its producer, and the queues that were declared over it."""
+class Way(Protocol):
+    """How a kind of broker is given a batch of at most ``limit`` messages."""
 
-    connection: Connection
-    channel: Any
-    producer: Producer
-    table: RoutingTable | None = None
-    declared: set[tuple[str, str]] = field(default_factory=set)
+    session: Session
+    limit: int
 
-    @property
-    def lost(self) -> tuple[type[Exception], ...]:
-        """The errors that mean the connection is gone."""
-        errors = (*self.connection.connection_errors, OSError)
-        # kombu counts KeyError among Redis's: it may as well be a codec that is not installed
-        return tuple(error for error in errors if not issubclass(KeyError, error))
+    def check(self) -> None:
+        """Raise an error if the broker is gone."""
 
-    @property
-    def refused(self) -> tuple[type[Exception], ...]:
-        """The errors by which the broker refuses one request."""
-        return (*self.connection.channel_errors, KombuError)
+    def publish(self, attempts: Sequence[Attempt], until: float) -> None:
+        """Hand the messages over and note what became of each; wait at the latest ``until``."""
 
-    def close(self) -> None:
-        """Let go of the connection, whatever its state."""
-        with suppress(Exception):  # it is broken already, and there is nothing left to tell
-            self.connection.release()
+
+class OneByOne:
+    """The way of brokers that know no batches: kombu hands each message over and returns."""
+
+    limit = 1
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def check(self) -> None:
+        """Nothing is asked: such a broker is this process, a folder, or an older kombu's Redis."""
+
+    def publish(self, attempts: Sequence[Attempt], until: float) -> None:
+        """Publish; after an error the channel may be closed, or an answer still on its way."""
+        for attempt in attempts:
+            try:
+                self.session.put(attempt.parcel)
+            except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
+                self.session.end([attempt], error)
+            else:
+                attempt.answer = Fate.TAKEN
 
 
 class Publisher:
@@ -74,143 +68,112 @@ class Publisher:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._session: Session | None = None
+        self._way: Way | None = None
 
     def publish(self, message: Message, destination: Destination, table: RoutingTable) -> None:
-        """Hand the message over, and return when the broker has it.
+        """Hand one message over, and return when the broker has it.
 
         Raises BrokerUnavailable (nothing was handed over), QueueUnavailable (the queue cannot be declared, or is
         full), DeliveryUnknown (the connection broke meanwhile) and MessageRefused.
         """
-        session = self._session = self._session or self._connect()
-        try:
-            self._declare(session, table, destination)
-            self._send(session, message, destination)
-        except PublishError:
-            self.close()  # after an error the channel may be closed, or an answer still on its way
-            raise
+        [answer] = self.publish_batch([Parcel(message, destination)], table)
+        if isinstance(answer, PublishError):
+            raise answer
+
+    def publish_batch(
+        self,
+        parcels: Sequence[Parcel],
+        table: RoutingTable,
+        *,
+        until: float = -math.inf,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> list[Fate | PublishError]:
+        """Hand messages over in batches, in order, each at most once; return what became of each.
+
+        An error is one that :meth:`publish` raises, and concerns the message at its place. ``go_on`` is asked before
+        each batch; after a no, and after the broker failed, the rest is ``Fate.UNTRIED``. Answers are awaited until
+        the moment ``until`` of the monotonic clock, or for ``BROKER_TIMEOUT`` where that is later; a broker that is
+        silent for ``BROKER_TIMEOUT`` is lost.
+        """
+        attempts = [Attempt(parcel) for parcel in parcels]
+        refusals: dict[Destination, QueueUnavailable] = {}
+        while (waiting := [attempt for attempt in attempts if attempt.is_open]) and go_on():
+            try:
+                way = self._open()
+                way.session.follow(table)
+                part = _declared(way.session, _first(waiting, way.limit), refusals)
+            except BrokerUnavailable as error:
+                for attempt in waiting:
+                    attempt.fail(error)
+                self.close()
+                break
+            way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
+            if way.session.is_over:
+                self.close()
+            if way.session.is_lost or any(isinstance(attempt.answer, BrokerUnavailable) for attempt in part):
+                break
+        return [attempt.answer for attempt in attempts]
 
     def close(self) -> None:
         """Close the connection; the next publish opens a new one."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        way, self._way = self._way, None
+        if way is not None:
+            way.session.close()
 
-    def _connect(self) -> Session:
-        connection = app.connection(self.broker)  # raises BrokerUnavailable too
-        try:
-            # once per host of the URL, without kombu's pauses of two seconds: the relay does the waiting
-            connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
-            channel = connection.channel()
-            return Session(connection, channel, Producer(channel, auto_declare=False))
-        except Exception as error:  # noqa: BLE001 - drivers raise their own kinds; each means "not reached"
-            with suppress(Exception):
-                connection.release()
-            raise BrokerUnavailable(
-                _sentence(f"Broker {self.broker.alias!r} cannot be reached", error)
-            ) from None
+    def _open(self) -> Way:
+        """Return the way that is open and alive, or a new one. Raises BrokerUnavailable.
 
-    def _declare(self, session: Session, table: RoutingTable, destination: Destination) -> None:
-        if session.table is not table:  # a binding may be new on a queue that was declared before
-            session.table, session.declared = table, set()
-        wanted = {("queue", name) for name in destination.queues}
-        wanted |= {("exchange", destination.exchange)} if destination.exchange else set()
-        missing = wanted - session.declared
-        if not missing or not topology.has_exchanges(session.connection):
-            return
-        alias, names = self.broker.alias, ", ".join(" ".join(entity) for entity in sorted(missing))
-        try:
-            for entity in topology.entities(table, destination):
-                entity.bind(session.channel).declare()
-        except session.lost as error:
-            raise BrokerUnavailable(_sentence(f"Broker {alias!r} was lost", error)) from None
-        except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
-            what = f"Broker {alias!r} does not accept {names} as the registry has it"
-            raise QueueUnavailable(_sentence(what, error)) from None
-        session.declared |= missing
-
-    def _send(self, session: Session, message: Message, destination: Destination) -> None:
-        alias, where = self.broker.alias, destination.queue or destination.exchange
-        try:
-            self._publish(session, message, destination)
-        except MessageNacked:
-            raise QueueUnavailable(
-                f"Broker {alias!r} takes no more messages for {where!r}: is it full?"
-            ) from None
-        except REFUSES_ALL as error:
-            raise BrokerUnavailable(_sentence(f"Broker {alias!r} takes no messages", error)) from None
-        except redis.ResponseError as error:
-            kind = BrokerUnavailable if str(error).startswith(REFUSING_STATES) else MessageRefused
-            raise kind(_sentence(f"Broker {alias!r} refused the message for {where!r}", error)) from None
-        except session.lost as error:
-            raise DeliveryUnknown(
-                _sentence(f"Broker {alias!r} was lost while it took the message", error)
-            ) from None
-        except session.refused as error:
-            raise MessageRefused(
-                _sentence(f"Broker {alias!r} refused the message for {where!r}", error)
-            ) from None
-        except MessageRefused:
-            raise
-        except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
-            raise MessageRefused(_sentence("The message cannot be encoded", error)) from None
-
-    def _publish(self, session: Session, message: Message, destination: Destination) -> None:
-        headers, properties = _headers(app.sender(self.broker.alias, self.broker.url), message)
-        body, written = encoding.body(message, self._serializer(message))
-        options: dict[str, Any] = {
-            **properties,
-            **written,
-            "headers": headers,
-            "compression": message.compression or self.broker.compression,
-            "retry": False,
-            "expiration": _seconds_left(message.expires),
-            "delivery_mode": message.delivery_mode or PERSISTENT,
-        }
-        priority = topology.broker_priority(session.connection, destination.priority)
-        if priority is not None:
-            options["priority"] = priority
-        if topology.has_exchanges(session.connection):
-            options["mandatory"] = not destination.is_broadcast  # its receivers come and go
-        elif destination.is_broadcast:
-            options["declare"] = [Exchange(destination.exchange, "fanout")]
-        default_key = session.table.default.queue if session.table else None
-        for exchange, routing_key in topology.addresses(session.connection, destination, default_key):
-            session.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
-
-    def _serializer(self, message: Message) -> str:
-        serializer = message.serializer or self.broker.serializer
-        if serializer not in conf.SERIALIZERS:
-            raise MessageRefused(f'Serializer {serializer!r} is not one of DISPATCH["SERIALIZERS"].')
-        return serializer
+        A connection that broke while nothing was on its way costs no message an attempt.
+        """
+        if self._way is not None:
+            try:
+                self._way.check()
+            except Exception:  # noqa: BLE001 - whatever it is: nothing was handed over, and connecting will tell
+                self.close()
+        if self._way is None:
+            self._way = _way(connect(self.broker))
+        return self._way
 
 
-def _headers(celery: Any, message: Message) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return headers and properties of a message of protocol 2, as Celery writes them."""
-    headers, properties, _, _ = celery.amqp.as_task_v2(
-        message.task_id,
-        message.task,
-        eta=message.eta,
-        expires=message.expires,
-        reply_to=message.reply_to,
-        time_limit=message.time_limit,
-        soft_time_limit=message.soft_time_limit,
-        shadow=message.shadow,
-        ignore_result=message.ignore_result,
-        argsrepr=message.args_repr,
-        kwargsrepr=message.kwargs_repr,
-        stamped_headers=list(message.stamps) or None,
-        **message.stamps,
+def _way(session: Session) -> Way:
+    if session.has_exchanges:
+        return Confirming(session)
+    # kombu has batches since 5.7, and not where its client would repeat a command by itself
+    return (
+        Pipelining(session)
+        if getattr(session.producer, "supports_batch_publish", False)
+        else OneByOne(session)
     )
-    headers.update(message.headers)
-    return headers, properties
 
 
-def _seconds_left(expires: dt.datetime | None) -> float | None:
-    if expires is None:
-        return None
-    return max(0.0, (expires - dt.datetime.now(dt.UTC)).total_seconds())
+def _first(waiting: Sequence[Attempt], limit: int) -> list[Attempt]:
+    """Return the first of the messages that wait: as many as go into one batch."""
+    part: list[Attempt] = []
+    room = BATCH_BYTES
+    for attempt in waiting[:limit]:
+        room -= _size(attempt.parcel)
+        if part and (attempt.parcel.alone or part[0].parcel.alone or room < 0):
+            break
+        part.append(attempt)
+    return part
 
 
-def _sentence(what: str, error: BaseException) -> str:
-    return f"{what}: {redact(str(error)) or type(error).__name__}"
+def _size(parcel: Parcel) -> int:
+    message = parcel.message
+    copies = max(1, len(parcel.destination.queues))
+    return copies * (len(message.args) + len(message.kwargs) + ENVELOPE_BYTES)
+
+
+def _declared(
+    session: Session, part: Sequence[Attempt], refusals: dict[Destination, QueueUnavailable]
+) -> list[Attempt]:
+    """Return the messages whose destination exists; the others fail. Raises BrokerUnavailable."""
+    for attempt in part:
+        destination = attempt.parcel.destination
+        try:
+            if destination not in refusals:
+                session.declare(destination)
+        except QueueUnavailable as error:
+            refusals[destination] = error
+        attempt.answer = refusals.get(destination, attempt.answer)
+    return [attempt for attempt in part if attempt.is_open]

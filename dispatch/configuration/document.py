@@ -51,6 +51,10 @@ class Document:
         )
         return Document(left, self.lists)
 
+    def as_some(self, name: str) -> Document:
+        """Return the document with a list that claims to be a part: what it does not hold is no matter of it."""
+        return Document(self.entries, self.lists - {(name, ())})
+
 
 def label(section: Section, key: Key) -> str:
     """Return a row in words: ``route 'tasks.*' (glob)``."""

@@ -80,17 +80,21 @@ def find_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
             params={"model": model._meta.label, "name": name, "names": ", ".join(columns)},
         )
     field = columns[name]
-    if is_secret(field):
+    if is_secret(field, model):
         raise ValidationError(
             _("%(name)s is a sensitive field: it never goes into a message."), params={"name": field.name}
         )
     return field
 
 
-def is_secret(field: models.Field[Any, Any]) -> bool:
-    """Tell whether a field is a password hash or is declared sensitive in the settings."""
-    label = f"{field.model._meta.label_lower}.{field.name}"
-    return field.name in SECRET_FIELDS or label in {name.lower() for name in conf.SENSITIVE_FIELDS}
+def is_secret(field: models.Field[Any, Any], model: type[models.Model]) -> bool:
+    """Tell whether a model's field is a password hash, or declared sensitive in the settings.
+
+    There it may be named as the model's own or as that of the parent it comes from, and by its column.
+    """
+    labels = {each._meta.label_lower for each in (field.model, model)}
+    names = {f"{label}.{name.lower()}" for label in labels for name in (field.name, field.attname)}
+    return field.name in SECRET_FIELDS or not names.isdisjoint(name.lower() for name in conf.SENSITIVE_FIELDS)
 
 
 def kind(field: models.Field[Any, Any]) -> Kind:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.db import connections, models, transaction
 
@@ -157,13 +156,13 @@ class _Document:
 
 
 _Statement = _Values | _Document
-_statements: WeakKeyDictionary[Any, dict[Any, _Statement]] = WeakKeyDictionary()
 
 
 def _statement(connection: Any, names: tuple[str, ...], rows: int) -> _Statement:
     is_document = rows >= DOCUMENT_FROM and connection.vendor == "postgresql"
-    known = _statements.setdefault(connection, {})
-    found = known.get((names, is_document))
+    # Kept on the connection, to which they refer: anywhere else they would keep it open when its thread has ended.
+    known = vars(connection).setdefault("dispatch_statements", {})
+    found: _Statement | None = known.get((names, is_document))
     if found is None:
         made = _Document(connection, names) if is_document else _Values(connection, names)
         found = known[names, is_document] = made

@@ -25,12 +25,17 @@ class Breakers:
     _open_until: dict[Key, float] = field(default_factory=dict)
 
     def trip(self, kind: Literal["broker", "queue"], name: str) -> float:
-        """Leave this broker or queue alone; return for how many seconds."""
+        """Leave this broker or queue alone; return for how many seconds.
+
+        What fails while it is left alone was on its way already, in the same batch: it counts as one failure.
+        """
         key: Key = (kind, name)
-        self._failures[key] = self._failures.get(key, 0) + 1
+        is_news = name not in self.open(kind)
+        self._failures[key] = self._failures.get(key, 0) + is_news
         # The bound itself, without jitter: one relay asks one broker, there is no crowd to spread.
         wait = backoff.bound(self._failures[key], min(self.base, self.cap), self.cap)
-        self._open_until[key] = self.clock() + wait
+        if is_news:
+            self._open_until[key] = self.clock() + wait
         return wait
 
     def reset(self, kind: Literal["broker", "queue"], name: str) -> None:

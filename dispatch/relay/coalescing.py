@@ -24,7 +24,9 @@ def coalesced(using: str, claimed: Sequence[OutboxMessage]) -> list[OutboxMessag
     """Supersede those of the claimed messages that have a later one, which becomes due; return the others."""
     keyed = [row for row in claimed if row.coalesce_key]
     latest = _latest(using, keyed) if keyed else {}
-    superseded = [row for row in keyed if latest.get(row.pk, row.pk) != row.pk]
+    superseded = [
+        row for row in keyed if (latest.get(row.pk) or row.pk) != row.pk
+    ]  # None: another relay settled it
     for row in superseded:
         _supersede(using, row, latest[row.pk])
     return [row for row in claimed if row.status != Status.SUPERSEDED]

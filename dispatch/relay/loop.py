@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import threading
 import time
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
-from django.utils import timezone
 
-from dispatch import outbox, registry
-from dispatch.client.publishing import Publisher
+from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core import backoff
-from dispatch.core.call import STORED
-from dispatch.core.message import Message, represent
-from dispatch.core.routing import Destination
 from dispatch.core.wording import redact
-from dispatch.exceptions import (
-    BrokerUnavailable,
-    DeliveryUnknown,
-    DispatchError,
-    PublishError,
-    QueueUnavailable,
-)
 from dispatch.models import OutboxMessage
 from dispatch.models.parts import close_broken_connections
 from dispatch.registry import Snapshot
+from dispatch.relay.batches import Batches
 from dispatch.relay.breakers import Breakers
 from dispatch.relay.claims import LeftAlone, claim, release_expired
 from dispatch.relay.coalescing import coalesced
@@ -54,7 +42,7 @@ class Relay:
         self.using = using
         self.stop = threading.Event()
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
-        self._publishers: dict[str, Publisher] = {}
+        self.batches = Batches(self.breakers, self.stop)
         self._walk: Walk | None = None
         self._walked = 0.0
         self._took = 0.0
@@ -102,7 +90,7 @@ class Relay:
             conf.RELAY_LEASE,
             without=self._left_alone(snapshot),
         )
-        outcomes = [self._outcome(row, snapshot, deadline) for row in coalesced(self.using, rows)]
+        outcomes = self.batches.publish(coalesced(self.using, rows), snapshot, deadline) if rows else []
         for outcome in settle(self.using, outcomes) if outcomes else ():
             self._announce(outcome)
         self._took = time.monotonic() - began
@@ -110,9 +98,7 @@ class Relay:
 
     def close(self) -> None:
         """Close the connections to the brokers."""
-        for publisher in self._publishers.values():
-            publisher.close()
-        self._publishers.clear()
+        self.batches.close()
 
     @property
     def _is_walking(self) -> bool:
@@ -158,63 +144,6 @@ class Relay:
                 "%d messages were left by a relay that went silent: they are published again.", released
             )
 
-    def _outcome(self, row: OutboxMessage, snapshot: Snapshot, deadline: float) -> Outcome:
-        if self.stop.is_set() or time.monotonic() > deadline:
-            return Outcome(row, Status.PENDING, row.last_error)
-        if row.expires_at and row.expires_at <= timezone.now():
-            return Outcome(
-                row, Status.CANCELLED, f"Expired at {row.expires_at.isoformat()}, before it was published."
-            )
-        try:
-            destination = outbox.resolve(row, snapshot)
-        except DispatchError as error:
-            return _refusal(row, error)
-        if self._must_wait(row, destination, snapshot):
-            stamp = outbox.stamp(row.task_name, destination, snapshot)  # claims pass over it from now on
-            return Outcome(row, Status.PENDING, row.last_error, stamp=stamp)
-        try:
-            self._publisher(destination.broker).publish(_message(row, snapshot), destination, snapshot.table)
-        except PublishError as error:
-            return self._failure(row, destination, error)
-        self.breakers.reset("broker", destination.broker)
-        self.breakers.reset("queue", destination.queue)
-        return Outcome(row, Status.PUBLISHED, counted=True, destination=destination)
-
-    def _must_wait(self, row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> bool:
-        return (
-            row.task_name in snapshot.paused_tasks
-            or destination.broker in self.breakers.open("broker")
-            or not snapshot.paused.isdisjoint(destination.queues)
-            or destination.queue in self.breakers.open("queue")
-        )
-
-    def _failure(self, row: OutboxMessage, destination: Destination, error: PublishError) -> Outcome:
-        """Decide what a failed publish means.
-
-        A message dies only of what concerns itself. While its broker or its queue is the cause, it waits: a
-        broker that is down for a day must not turn a day's messages into dead ones.
-        """
-        text = redact(str(error))
-        if isinstance(error, BrokerUnavailable):
-            self.breakers.trip("broker", destination.broker)
-            return Outcome(row, Status.PENDING, text)
-        if isinstance(error, QueueUnavailable) and destination.queue:
-            return Outcome(row, Status.PENDING, text, self.breakers.trip("queue", destination.queue))
-        if isinstance(error, DeliveryUnknown):
-            self.breakers.trip("broker", destination.broker)
-            return Outcome(row, Status.PENDING, text, _wait(row), counted=True)
-        return _refusal(row, error)
-
-    def _publisher(self, alias: str) -> Publisher:
-        if alias not in self._publishers:
-            broker = conf.brokers.get(alias)
-            if broker is None:
-                raise BrokerUnavailable(
-                    f'DISPATCH["BROKERS"] has no broker {alias!r}: add it, or change the queue.'
-                )
-            self._publishers[alias] = Publisher(broker)
-        return self._publishers[alias]
-
     def _announce(self, outcome: Outcome) -> None:
         is_news = outcome.error and outcome.error != outcome.message.last_error
         outcome.message.status, outcome.message.last_error = outcome.status, outcome.error
@@ -234,35 +163,3 @@ class Relay:
 
 def _published(outcomes: list[Outcome]) -> int:
     return sum(outcome.status == Status.PUBLISHED for outcome in outcomes)
-
-
-def _wait(row: OutboxMessage) -> float:
-    return backoff.delay(row.attempts + 1, conf.BACKOFF_BASE, conf.BACKOFF_MAX)
-
-
-def _refusal(row: OutboxMessage, error: DispatchError) -> Outcome:
-    text = redact(str(error))
-    if row.attempts + 1 >= conf.MAX_ATTEMPTS:
-        return Outcome(row, Status.DEAD, text, counted=True)
-    return Outcome(row, Status.PENDING, text, _wait(row), counted=True)
-
-
-def _message(row: OutboxMessage, snapshot: Snapshot) -> Message:
-    options = row.options
-    eta = options.get("eta")
-    args, kwargs = snapshot.tasks[row.task_name].masked(row.args, row.kwargs)
-    return Message(
-        task_id=str(row.pk),
-        task=row.task_name,
-        args=row.args,
-        kwargs=row.kwargs,
-        args_repr=represent(tuple(args)),
-        kwargs_repr=represent(kwargs),
-        eta=dt.datetime.fromisoformat(eta) if eta else None,
-        expires=row.expires_at,
-        headers=row.headers,
-        stamps=options.get("stamps", {}),
-        link=options.get("link", ()),
-        link_error=options.get("link_error", ()),
-        **{name: options.get(name) for name in STORED},
-    )

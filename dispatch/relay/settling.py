@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,10 +50,9 @@ class Outcome:
             columns |= {"published_at": database_now(), "published_to": asdict(self.destination)}
         return columns
 
-    def group(self) -> str:
+    def group(self) -> Hashable:
         """Return a key that rows with the same columns share."""
-        destination = asdict(self.destination) if self.destination else None
-        return json.dumps([self.status, self.error, self.wait, self.counted, self.stamp, destination])
+        return self.status, self.error, self.wait, self.counted, self.stamp, self.destination
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -62,7 +60,7 @@ def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
 
     A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone.
     """
-    groups: dict[str, list[Outcome]] = defaultdict(list)
+    groups: dict[Hashable, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.group()].append(outcome)
     settled: list[Outcome] = []

@@ -46,6 +46,7 @@ class HookedQuerySet(models.QuerySet[ModelT]):
         not tell which rows they were.
         """
         found = list(objs)
+        self._for_write = True  # what is read here too, a router takes from the database that is written to
         options = (batch_size, ignore_conflicts, update_conflicts, update_fields, unique_fields)
         triggers = _triggers(self.model)
         if not triggers or not found:
@@ -60,7 +61,7 @@ class HookedQuerySet(models.QuerySet[ModelT]):
             before = _rows_by(self, key, found, values.compared(triggers, self.model, written))
             super().bulk_create(found, *options)
             there = _stored(self, found)
-            fresh = [each for each in found if _key(each, key) not in before and each.pk in there]
+            fresh = [each for each in found if _key(each, key) not in before and _pk(each) in there]
             _tell(triggers, self._created(fresh))
             if update_conflicts:
                 pairs = [(each, before[_key(each, key)]) for each in found if _key(each, key) in before]
@@ -72,6 +73,7 @@ class HookedQuerySet(models.QuerySet[ModelT]):
 
         Django's ``bulk_update`` ends here too.
         """
+        self._for_write = True
         triggers = _triggers(self.model, rules.UPDATED)
         if not triggers or self.query.is_sliced:
             return super().update(**kwargs)
@@ -130,8 +132,19 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _locked(rows: models.QuerySet[ModelT]) -> models.QuerySet[ModelT]:
+    if _is_computed(rows.query):
+        rows = rows.model._base_manager.using(rows.db).filter(pk__in=rows.values("pk"))
     can_lock_one_table = connections[rows.db].features.has_select_for_update_of
     return rows.select_for_update(of=("self",) if can_lock_one_table else ())
+
+
+def _is_computed(query: Any) -> bool:
+    """Tell whether a query's rows are made of several of the table's: the database locks no such rows."""
+    return (
+        query.distinct
+        or query.group_by is not None
+        or any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
+    )
 
 
 def _tell(triggers: tuple[AnyTrigger, ...], events: Iterable[Event]) -> None:
@@ -145,9 +158,14 @@ def _tell(triggers: tuple[AnyTrigger, ...], events: Iterable[Event]) -> None:
 def _key(instance: models.Model, names: Sequence[str]) -> Any:
     """Return what identifies an object's row: its primary key, or the unique fields that were named."""
     if not names:
-        return instance.pk
+        return _pk(instance)
     fields = [_field(type(instance), name) for name in names]
     return tuple(field.to_python(getattr(instance, field.attname)) for field in fields)
+
+
+def _pk(instance: models.Model) -> Any:
+    """Return an object's primary key in the type in which the database returns it."""
+    return instance._meta.pk.to_python(instance.pk)
 
 
 def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:

@@ -12,6 +12,7 @@ from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, pre_delete
 
 from dispatch.core import rules
+from dispatch.triggers import values
 from dispatch.triggers.firing import fire, gathered
 from dispatch.triggers.matching import Index, deleting, index, is_foreign
 from dispatch.triggers.values import Event
@@ -42,12 +43,15 @@ def _has_triggers(models: Iterable[type[Model]]) -> bool:
     return any(not is_foreign(model) and any(deleting(model, index().of(model))) for model in models)
 
 
-def _before_delete(sender: type[Model], *, instance: Model, **_: Any) -> None:
-    """Read what triggers need and the object was loaded without: afterwards there is nothing to be read."""
-    if missing := instance.get_deferred_fields():
-        for trigger in deleting(sender, index().of(sender)):
-            for name in missing if trigger.reads is None else missing & trigger.reads:
-                getattr(instance, name)
+def _before_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) -> None:
+    """Read what triggers need and the object does not have: afterwards there is nothing to be read."""
+    if unknown := values.unknown(instance):
+        triggers = list(deleting(sender, index().of(sender)))
+        wanted = {
+            name for each in triggers for name in (unknown if each.reads is None else unknown & each.reads)
+        }
+        if wanted:
+            instance.refresh_from_db(using=using, fields=sorted(wanted))
 
 
 def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) -> None:

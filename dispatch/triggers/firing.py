@@ -18,7 +18,7 @@ from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
 from dispatch.core.suppression import current_suppression, suppressed
-from dispatch.core.wording import suggest
+from dispatch.core.wording import redact, suggest
 from dispatch.models import OutboxMessage
 from dispatch.triggers.code import CodeTrigger, declared
 from dispatch.triggers.matching import AnyTrigger
@@ -112,7 +112,7 @@ def _draft(trigger: AnyTrigger, seen: Event) -> outbox.Draft | None:
     except Exception as error:
         if conf.TRIGGER_ERRORS == "raise":
             raise
-        reason = f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}"
+        reason = redact(f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}")
         logger.error("%s (%s %s)", reason, trigger.model, seen.instance.pk)
         return outbox.dead_draft(trigger.task, reason, source)
 
@@ -149,6 +149,7 @@ def origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
         trigger.name,
         type(instance)._meta.label_lower,
         str(instance.pk),
+        instance._state.db or "",
         window=trigger.coalesce,
     )
 

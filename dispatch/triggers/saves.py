@@ -26,14 +26,16 @@ from dispatch.triggers.matching import AnyTrigger, index, is_foreign, labels
 from dispatch.triggers.values import Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Save:
-    """A save under way: which triggers it has, and what they need to know of the row before."""
+    """A save under way: which triggers it has, and what they need to know of the row before: its columns ``names``."""
 
     instance: Model
     triggers: tuple[AnyTrigger, ...]
+    names: frozenset[str]
     before: values.Row | None
     written: frozenset[str] | None
+    told: bool = False
 
 
 _saves: ContextVar[tuple[_Save, ...]] = ContextVar("dispatch_saves", default=())
@@ -48,6 +50,7 @@ def on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, u
     event = rules.CREATED if created else rules.UPDATED
     for save in reversed(_saves.get()):
         if save.instance is instance:
+            save.told = True
             seen = Event(
                 instance=instance, event=event, using=using, before=save.before, written=save.written
             )
@@ -121,11 +124,19 @@ def _save(
     names = values.compared(triggers, type(instance), written)
     is_new = instance.pk is None or force_insert or (not force_update and _has_a_key_made_up(instance))
     before = values.read(instance, names, using) if names and not is_new else None
-    token = _saves.set((*_saves.get(), _Save(instance, triggers, before, written)))
+    token = _saves.set((*_saves.get(), _Save(instance, triggers, names, before, written)))
     try:
         original(instance, *options)
     finally:
         _saves.reset(token)
+    _renew(instance, using)
+
+
+def _renew(instance: Model, using: str) -> None:
+    """Read the row again for a save of the same object in whose ``pre_save`` this one was made."""
+    for outer in _saves.get():
+        if outer.names and not outer.told and outer.instance == instance:
+            outer.before = values.read(instance, outer.names, using)
 
 
 def _has_a_key_made_up(instance: Model) -> bool:

@@ -48,10 +48,9 @@ class Event:
         column = _column(type(self.instance), name)
         if not self._is_written(column):
             return self._unwritten(column)
-        held = vars(self.instance)
-        if column.attname not in held or _is_computed(column, held[column.attname]):
-            return self._reread(column)
-        return _typed(column, getattr(self.instance, column.attname))
+        if self._is_in_memory(column):
+            return _typed(column, getattr(self.instance, column.attname))
+        return self._reread(column)
 
     def old(self, name: str) -> Any:
         """Return what the database held before: of a created object None, of a deleted one what it had."""
@@ -84,6 +83,13 @@ class Event:
     def _is_written(self, column: Field[Any, Any]) -> bool:
         return self.written is None or column.attname in self.written or column.generated
 
+    def _is_in_memory(self, column: Field[Any, Any]) -> bool:
+        """Tell whether the object has the value: all of a deleted one, and a key that is made of other columns."""
+        if self.event == rules.DELETED or not column.concrete:
+            return True
+        held = vars(self.instance)
+        return column.attname in held and not _is_computed(column, held[column.attname])
+
     def _unwritten(self, column: Field[Any, Any]) -> Any:
         if self.before is not None and column.attname in self.before:
             return _typed(column, self.before[column.attname])
@@ -104,6 +110,14 @@ class Event:
         return _typed(column, self.stored.get(column.attname))
 
 
+def unknown(instance: Model) -> set[str]:
+    """Return the columns whose values the object does not have: deferred ones, and those an expression was saved to."""
+    held, columns = vars(instance), instance._meta.concrete_fields
+    return {
+        each.attname for each in columns if each.attname not in held or _is_expression(held[each.attname])
+    }
+
+
 def reread(events: Sequence[Event]) -> None:
     """Read what the database alone knows of many objects of one model, with one query."""
     names = {name for seen in events for name in seen.computed()}
@@ -113,7 +127,7 @@ def reread(events: Sequence[Event]) -> None:
     rows = model._base_manager.using(using).filter(pk__in=[seen.instance.pk for seen in events])
     found = {row["pk"]: row for row in rows.values("pk", *names)}
     for seen in events:
-        seen.stored = found.get(seen.instance.pk)
+        seen.stored = found.get(_column(model, "pk").to_python(seen.instance.pk))
 
 
 def written(model: type[Model], update_fields: Iterable[str] | None) -> frozenset[str] | None:
@@ -129,12 +143,17 @@ def written(model: type[Model], update_fields: Iterable[str] | None) -> frozense
 def compared(
     triggers: Iterable[AnyTrigger], model: type[Model], writes: Collection[str] | None
 ) -> frozenset[str]:
-    """Return the columns that triggers compare or carry of a save that writes some columns, None for all."""
+    """Return the columns that triggers compare or carry of a save that writes some columns, None for all.
+
+    Where some are read, so is what triggers send and the save does not write: the object may hold something else.
+    """
     names: set[str] = set()
+    unwritten: set[str] = set()
     for trigger in triggers:
         if rules.UPDATED in trigger.events and _may_change(model, trigger.compared, writes):
             names |= {*trigger.compared, *trigger.carried}
-    return frozenset(names)
+            unwritten |= {*(trigger.reads or ())} - {*(writes or ())}
+    return frozenset(names | unwritten if names and writes is not None else names)
 
 
 def read(instance: Model, names: Iterable[str], using: str) -> Row | None:
@@ -162,7 +181,11 @@ def _column(model: type[Model], name: str) -> Field[Any, Any]:
 
 def _is_computed(column: Field[Any, Any], value: Any) -> bool:
     """Tell whether the database alone knows the value: ``F("count") + 1``, or a generated column."""
-    return column.generated or hasattr(value, "resolve_expression")
+    return column.generated or _is_expression(value)
+
+
+def _is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")
 
 
 def _typed(column: Field[Any, Any], value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Exchanges in front of workers: two of them, each with queues of its own, started from the exported routing."""
+"""Exchanges in front of workers: two of them, each with queues of its own, started from the exported routing.
+
+What integration tests prove without a worker, and what builds on the rest, is slow here.
+"""
 
 from __future__ import annotations
 
@@ -206,6 +209,7 @@ def test_a_topic_message_reaches_each_worker_whose_queue_is_bound_to_its_key_onc
     )
 
 
+@pytest.mark.slow
 def test_a_direct_exchange_reaches_every_queue_that_is_bound_with_the_key(site: Site) -> None:
     both, only = site.to("direct", "both", "only")
     site.expect({both: {"left": 1, "right": 1}, only: {"right": 1}})
@@ -221,6 +225,7 @@ def test_a_headers_exchange_reaches_the_workers_whose_bindings_ask_for_them(site
     site.expect({pdf: {"left": 1}, image: {"right": 1}})
 
 
+@pytest.mark.slow
 def test_a_task_that_came_over_a_topic_exchange_is_retried_and_fails_visibly(site: Site) -> None:
     [task_id] = site.to("topic", "audio.x", task=FAILING)
     site.expect({task_id: {"right": 2}})
@@ -233,16 +238,19 @@ def test_a_broadcast_reaches_each_worker_once_whatever_queues_it_was_started_wit
     assert not {without_key, with_key} & set(site.stored_results())
 
 
+@pytest.mark.slow
 def test_a_broadcast_reaches_a_queue_of_the_registry_beside_the_workers_own(site: Site) -> None:
     [task_id] = site.to("shared", "")
     site.expect({task_id: {"left": 2, "right": 1}})
 
 
+@pytest.mark.slow
 def test_a_broadcast_that_fails_is_tried_again_by_the_same_worker_alone(site: Site) -> None:
     [task_id] = site.to("fanout", "", task=FAILING)
     site.expect({task_id: {"left": 2, "right": 2}})
 
 
+@pytest.mark.slow
 def test_the_workers_own_queues_are_no_business_of_the_registry(site: Site) -> None:
     assert all(len(site.own_queues(side)) == 3 for side in site.workers)
     worker = re.search(r"(\S+@\S+) ready", site.workers["left"].output())

@@ -132,14 +132,16 @@ def follow(block: Block, shop: Shop) -> int:
     return len(commands)
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The shop of a reader who has done all that stands there."""
+    shop = Shop(tmp_path_factory.mktemp("moving"))
+    count = sum(follow(block, shop) for block in blocks())
+    assert count == 9
+    return shop
 
 
 def test_the_how_to_works_as_it_is_written(shop: Shop) -> None:
-    count = sum(follow(block, shop) for block in blocks())
-    assert count == 9
     exported = json.loads((shop.directory / "configuration.json").read_text())
     assert [queue["name"] for queue in exported["queues"]] == [
         "archive", "default", "payments", "reports", "thumbnails",
@@ -149,8 +151,6 @@ def test_the_how_to_works_as_it_is_written(shop: Shop) -> None:
 
 
 def test_afterwards_each_task_goes_where_celery_sent_it(shop: Shop) -> None:
-    for block in blocks():
-        follow(block, shop)
     theirs = json.loads(shop.python("-c", THEIRS, *NAMES))
     ours = json.loads(shop.python("-c", OURS, *NAMES))
     assert {name: place[:2] for name, place in ours.items()} == {

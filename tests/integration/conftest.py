@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 
+from project.stack.broker import embedded_broker
+from tests.support import servers
 from tests.support.brokers import delete_queue
-from tests.support.registry import make_registry
+from tests.support.proxy import Proxy
+from tests.support.registry import make_registry, make_trigger
+
+#: DISPATCH["BROKER_TIMEOUT"] of brokers that fail.
+TIMEOUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,42 @@ def broker(
     yield Broker(request.param, url, unique)
     if request.param == "rabbitmq":
         delete_queue(url, unique)
+
+
+@dataclass(frozen=True)
+class Fragile:
+    """A real broker behind a proxy of the test's own."""
+
+    proxy: Proxy
+    url: str
+    queue: str
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def fragile(
+    request: pytest.FixtureRequest, broker_settings: Callable[..., None], unique: str, transactional_db: None
+) -> Iterator[Fragile]:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    port = urlsplit(url).port
+    assert port
+    proxy = Proxy(port)
+    broker_settings(url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=TIMEOUT)
+    make_trigger(make_registry(queue=unique), "created")
+    yield Fragile(proxy, url, unique)
+    proxy.close()
+    if request.param == "rabbitmq":
+        delete_queue(url, unique)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, broker_settings: Callable[..., None]) -> Iterator[redis.Redis]:
+    """A Redis of this test's own, which is the default broker, and whose settings may be changed."""
+    with embedded_broker(tmp_path) as broker:
+        if not broker.url.startswith("redis://"):
+            servers.missing("no redis-server was found")
+        broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
+        with redis.Redis.from_url(broker.url) as client:
+            yield client
 
 
 @pytest.fixture

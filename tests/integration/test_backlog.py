@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from dispatch import outbox, registry
 from dispatch.api import Call, send_many, send_task
-from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
+from dispatch.models import Binding, Exchange, OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.parts import database_now
 from dispatch.relay import Relay, loop
 from dispatch.relay.claims import LeftAlone, claim
@@ -75,6 +75,18 @@ def test_a_task_that_is_paused_after_the_claim_is_not_published(
     monkeypatch.setattr(relay, "_left_alone", lambda snapshot: LeftAlone())
     assert relay.step() == 0
     assert statuses() == [Status.PENDING]
+
+
+def test_a_message_to_an_exchange_waits_while_a_queue_that_it_would_reach_is_paused(relay: Relay) -> None:
+    exchange = Exchange.objects.create(name="topic", type="topic")
+    for queue, key in ((Queue.objects.get(name="llm"), "a.#"), (make_queue("paused", paused=True), "a.b")):
+        Binding.objects.create(queue=queue, exchange=exchange, routing_key=key)
+    for key in ("a.b", "a.c"):
+        send_task(TASK, kwargs=ARGUMENTS, exchange="topic", routing_key=key)
+    assert relay.drain() == 1
+    assert statuses() == [Status.PENDING, Status.PUBLISHED]
+    Queue.objects.update(paused=False)
+    assert relay.drain() == 1
 
 
 def test_a_claim_asks_only_the_open_queues_while_others_are_paused() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import IntegrityError, NotSupportedError, connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, Model, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from dispatch import registry
@@ -230,3 +230,48 @@ def test_a_plain_queryset_tells_nothing(task: TaskDefinition) -> None:
     Note.objects.create(title="A")
     Note.objects.update(title="B")
     assert not OutboxMessage.objects.exists()
+
+
+# -- what is asked of the database ----------------------------------------------------------------
+
+
+def test_keys_that_were_given_as_text_are_the_same_keys(task: TaskDefinition) -> None:
+    Tag.objects.create(pk=71, name="a")
+    make(task, "created", "updated")
+    Tag.objects.bulk_create([Tag(pk="71", name="b"), Tag(pk="72", name="c")], ignore_conflicts=True)
+    assert sent() == [("created", "c", 0)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda: Tag.objects.annotate(used=Count("notes")).filter(used=2),
+        lambda: Tag.objects.filter(notes__title__startswith="N").distinct(),
+    ],
+    ids=["grouped", "distinct"],
+)
+def test_rows_that_cannot_be_locked_as_they_are_asked_for_can_be_updated(
+    task: TaskDefinition, rows: Callable[[], QuerySet[Tag]]
+) -> None:
+    used, _unused = Tag.objects.bulk_create(tags("ab"))
+    for title in ("N1", "N2"):
+        Note.objects.create(title=title).tags.add(used)
+    make(task, "updated")
+    assert rows().update(weight=9) == 1
+    assert sent() == [("updated", "a", 9)]
+
+
+class ReadsElsewhere:
+    """A router as those of read replicas; its replica is not even there."""
+
+    def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
+        return "replica" if model is Tag else None
+
+
+def test_everything_is_asked_of_the_database_that_is_written_to(task: TaskDefinition, settings: Any) -> None:
+    make(task, "created", "updated")
+    settings.DATABASE_ROUTERS = [ReadsElsewhere()]
+    Tag.objects.bulk_create([Tag(pk=71, name="a")])
+    Tag.objects.bulk_create([Tag(pk=72, name="b")], ignore_conflicts=True)
+    Tag.objects.update(weight=F("weight") + 1)
+    assert sent() == [("created", "a", 0), ("created", "b", 0), ("updated", "a", 1), ("updated", "b", 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -139,6 +139,42 @@ def test_what_was_not_written_is_sent_as_the_database_has_it(task: TaskDefinitio
     note.title, note.body = "B", "never saved"
     note.save(update_fields=["title"])
     assert row.watched == ["title", "body"]
+    assert sent() == ["one"]
+
+
+def test_what_was_not_written_nor_watched_is_so_too_by_the_same_query(
+    task: TaskDefinition, note: Note
+) -> None:
+    make_trigger(task, "updated", watched=["title"])
+    note.title, note.body = "B", "never saved"
+    assert len(narrow_queries(lambda: note.save(update_fields=["title"]))) == 1
+    assert sent() == ["one"]
+
+
+@pytest.fixture
+def saved_twice() -> Iterator[None]:
+    """A receiver of ``pre_save`` that saves the object itself, once."""
+
+    def save_first(*, instance: Note, **_: Any) -> None:
+        if not hasattr(instance, "is_saved_first"):
+            instance.is_saved_first = True  # type: ignore[attr-defined]
+            instance.save()
+
+    pre_save.connect(save_first, sender=Note)
+    yield
+    pre_save.disconnect(save_first, sender=Note)
+
+
+def test_a_save_in_pre_save_has_made_the_change_already(
+    body_changed: Trigger, note: Note, saved_twice: None
+) -> None:
+    note.body = "two"
+    note.save()
+    assert sent() == ["one", "two"]
+
+
+def test_a_new_object_that_pre_save_inserts_is_created_once(body_changed: Trigger, saved_twice: None) -> None:
+    Note(title="A", body="one").save()
     assert sent() == ["one"]
 
 

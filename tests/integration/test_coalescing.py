@@ -19,7 +19,7 @@ from dispatch.relay.coalescing import coalesced
 from project.notes.models import Note
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, read_all
-from tests.support.registry import TASK, make_trigger
+from tests.support.registry import TASK, make_task, make_trigger
 
 Status = OutboxMessage.Status
 WINDOW = 60.0
@@ -125,6 +125,21 @@ def test_a_trigger_in_code_may_have_a_window(broker: Broker, declared: object, r
     assert received(broker) == ["two"]
 
 
+def test_each_task_of_one_function_has_a_window_of_its_own(broker: Broker, declared: object) -> None:
+    make_task("worker.tasks.llm.forget")
+
+    @trigger(Note, on="created", task=TASK, coalesce=WINDOW)
+    @trigger(Note, on="created", task="worker.tasks.llm.forget", coalesce=WINDOW)
+    def arguments(note: Note) -> dict[str, str]:
+        return {"note_id": str(note.pk), "text": note.body}
+
+    save(Note(title="A"), "one")
+    let_pass(WINDOW)
+    claimed = claim("default", 10, 60)
+    assert len(claimed) == 2
+    assert coalesced("default", claimed) == claimed
+
+
 def test_one_that_another_relay_holds_supersedes_the_older_ones(
     broker: Broker, folding: Trigger, relay: Relay
 ) -> None:
@@ -143,6 +158,16 @@ def test_one_that_another_relay_holds_supersedes_the_older_ones(
     assert relay.drain() == 0
     older.refresh_from_db()
     assert (older.status, older.superseded_by) == (Status.SUPERSEDED, newer.pk)
+
+
+def test_one_that_another_relay_settled_meanwhile_is_left_to_its_fencing_token(
+    broker: Broker, folding: Trigger
+) -> None:
+    save(Note(title="A"), "one")
+    let_pass(WINDOW)
+    [row] = claim("default", 10, 60)
+    OutboxMessage.objects.update(status=Status.DEAD, lease_token=None, lease_expires_at=None)
+    assert coalesced("default", [row]) == [row]
 
 
 def test_a_dead_one_does_not_supersede(broker: Broker, folding: Trigger, relay: Relay) -> None:

@@ -90,3 +90,13 @@ def test_a_trigger_that_takes_the_place_of_another_is_noticed(declared: dict[Any
         Note.objects.create(title="A")
     names = OutboxMessage.objects.order_by("id").values_list("task_name", flat=True)
     assert list(names) == [TASK, "worker.tasks.llm.again"]
+
+
+def test_no_password_of_an_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    @trigger(Note, on="created", task=TASK)
+    def arguments(note: Note) -> dict[str, Any]:
+        raise RuntimeError("amqp://guest:hunter2@broker does not answer")
+
+    Note.objects.create(title="A")
+    assert "amqp://guest:***@broker does not answer" in caplog.text
+    assert "hunter2" not in caplog.text

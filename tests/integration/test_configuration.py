@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 
 import pytest
 from django.core.management import call_command
@@ -494,6 +495,24 @@ def test_a_celery_app_becomes_rows(shop):
     assert set(Exchange.objects.values_list("name", "type")) >= {("media", "topic"), ("everyone", "fanout")}
     bindings = Binding.objects.filter(queue__name="images", exchange__name="media")
     assert set(bindings.values_list("routing_key", flat=True)) == {"image.*", "photo.#"}
+
+
+def test_a_task_that_routes_itself_becomes_a_definition_and_keeps_what_the_manifest_said(tmp_path, shop):
+    parameters = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    make_task("shop.count", parameters=parameters, priority=7)
+    make_task("other")
+    with (tmp_path / "shop_celery.py").open("a") as source:
+        source.write('app.task(name="shop.count", queue="stt", shared=False)(router)\n')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Celery would rather have task_routes
+        assert "'other'" not in config("import-celery", shop, "--yes")
+    task = TaskDefinition.objects.get(name="shop.count")
+    assert (str(task.exchange), task.routing_key, task.priority, task.parameters) == (
+        "media",
+        "stt.#",
+        7,
+        parameters,
+    )
 
 
 def test_a_celery_app_twice_has_nothing_to_change(shop):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -15,42 +12,14 @@ from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.relay import Relay
 from project.notes.models import Note
-from project.stack.broker import embedded_broker
-from tests.integration.conftest import Broker
-from tests.support import servers
-from tests.support.brokers import delete_queue, task_ids
-from tests.support.proxy import Proxy
-from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_trigger
+from tests.integration.conftest import TIMEOUT, Broker, Fragile
+from tests.support.brokers import task_ids
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 #: A broker call may take BROKER_TIMEOUT a step; the tests allow for a few steps on a busy machine.
-TIMEOUT, BOUND = 0.5, 10.0
-
-
-@dataclass(frozen=True)
-class Fragile:
-    """A real broker behind a proxy of the test's own."""
-
-    proxy: Proxy
-    url: str
-    queue: str
-
-
-@pytest.fixture(params=["redis", "rabbitmq"])
-def fragile(
-    request: pytest.FixtureRequest, broker_settings: Callable[..., None], unique: str, transactional_db: None
-) -> Iterator[Fragile]:
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    port = urlsplit(url).port
-    assert port
-    proxy = Proxy(port)
-    broker_settings(url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=TIMEOUT)
-    make_trigger(make_registry(queue=unique), "created")
-    yield Fragile(proxy, url, unique)
-    proxy.close()
-    if request.param == "rabbitmq":
-        delete_queue(url, unique)
+BOUND = 10.0
 
 
 @pytest.fixture
@@ -150,17 +119,6 @@ def test_no_password_reaches_a_row_or_a_log(
     errors = " ".join(OutboxMessage.objects.values_list("last_error", flat=True))
     assert "cannot be reached" in errors
     assert "s3cret" not in errors + caplog.text
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path, broker_settings: Callable[..., None]) -> Iterator[redis.Redis]:
-    """A Redis of this test's own, which is the default broker, and whose settings may be changed."""
-    with embedded_broker(tmp_path) as broker:
-        if not broker.url.startswith("redis://"):
-            servers.missing("no redis-server was found")
-        broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
-        with redis.Redis.from_url(broker.url) as client:
-            yield client
 
 
 def fill_up(client: redis.Redis) -> Callable[[], object]:

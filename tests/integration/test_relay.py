@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import kombu
 import pytest
@@ -15,6 +16,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from dispatch.api import Call, UnknownTask, asend_task, send_many, send_task
+from dispatch.client.confirming import Confirming
+from dispatch.client.pipelining import Pipelining
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.parts import database_now
 from dispatch.outbox import requeue
@@ -233,18 +236,21 @@ def test_a_message_left_by_a_killed_relay_is_published_with_the_same_id(broker: 
     assert task_ids(broker.url, broker.queue) == [str(message.id)]
 
 
-def test_a_relay_that_is_told_to_stop_releases_the_rest_of_its_batch(broker: Broker, relay: Relay) -> None:
+def then_stop(relay: Relay, publish: Callable[..., None]) -> Callable[..., None]:
+    def publish_and_stop(*args: Any) -> None:
+        publish(*args)
+        relay.stop.set()
+
+    return publish_and_stop
+
+
+def test_a_relay_that_is_told_to_stop_releases_the_rest_of_its_batch(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(5))
-    publisher = relay._publisher("default")
-    publish, published = publisher.publish, []
-
-    def publish_then_stop(*args: object) -> None:
-        publish(*args)  # type: ignore[arg-type]
-        published.append(args)
-        if len(published) == 2:
-            relay.stop.set()
-
-    publisher.publish = publish_then_stop  # type: ignore[method-assign]
+    for way in (Confirming, Pipelining):
+        monkeypatch.setattr(way, "limit", 2)
+        monkeypatch.setattr(way, "publish", then_stop(relay, way.publish))
     relay.run()
     counts = {status: OutboxMessage.objects.filter(status=status).count() for status in Status}
     assert (counts["published"], counts["pending"], counts["claimed"]) == (2, 3, 0)

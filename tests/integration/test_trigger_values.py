@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import models
+from django.db.models import F, Value
+from django.db.models.functions import Concat
+from django.test.utils import isolate_apps
 from django_celery_results.models import ChordCounter
 
 from dispatch.models import OutboxMessage, TaskDefinition, TriggerArgument
+from dispatch.triggers.values import Event
 from project.notes.models import Note
 from tests.support.registry import make_registry, make_trigger
 
@@ -120,3 +125,45 @@ def test_a_trigger_whose_events_are_no_list_says_so_on_a_dead_message(task: Task
     type(row).objects.filter(pk=row.pk).update(events="created")
     Note.objects.create(title="A")
     assert "Its events are 'created'" in OutboxMessage.objects.get(status="dead").last_error
+
+
+@pytest.mark.parametrize("loaded", [lambda note: note, lambda note: Note.objects.only("pk").get()])
+def test_of_a_deleted_object_is_told_what_an_expression_had_stored(task: TaskDefinition, loaded: Any) -> None:
+    make_trigger(task, "deleted")
+    note = Note.objects.create(title="A", body="a")
+    note.body = Concat(F("body"), Value("b"))
+    note.save()
+    loaded(note).delete()
+    assert [each["text"] for each in sent()] == ["ab"]
+
+
+@pytest.mark.skipif(not hasattr(models, "GeneratedField"), reason="of Django 5.0 and later")
+@isolate_apps("project.notes")
+def test_of_a_deleted_object_a_generated_column_holds_what_was_loaded() -> None:
+    class Square(models.Model):
+        side = models.IntegerField()
+        area = models.GeneratedField(
+            expression=F("side") * F("side"), output_field=models.IntegerField(), db_persist=True
+        )
+
+        class Meta:
+            app_label = "notes"
+
+    square = Square.from_db("default", ["id", "side", "area"], [1, 3, 9])
+    assert Event(instance=square, event="deleted", using="default").new("area") == 9
+
+
+@pytest.mark.skipif(not hasattr(models, "CompositePrimaryKey"), reason="of Django 5.2 and later")
+@pytest.mark.parametrize("event", ["created", "deleted"])
+@isolate_apps("project.notes")
+def test_a_composite_key_is_that_of_the_object(event: str, django_assert_num_queries: Any) -> None:
+    class Seat(models.Model):
+        pk = models.CompositePrimaryKey("row", "number")
+        row = models.IntegerField()
+        number = models.IntegerField()
+
+        class Meta:
+            app_label = "notes"
+
+    with django_assert_num_queries(0):
+        assert Event(instance=Seat(row=2, number=7), event=event, using="default").new("pk") == (2, 7)

@@ -111,6 +111,16 @@ def test_a_hooked_save_where_the_outbox_is_not_puts_its_row_into_the_outboxs_own
     assert OutboxMessage.objects.filter(status="pending", object_model="notes.note").count() == 2
 
 
+def test_objects_of_two_databases_that_share_a_key_are_not_coalesced(
+    task: TaskDefinition, small: str
+) -> None:
+    make_trigger(task, "created", coalesce=60)
+    here = Note.objects.create(title="A")
+    Note.objects.using(small).create(pk=here.pk, title="B")
+    keys = OutboxMessage.objects.values_list("coalesce_key", flat=True)
+    assert len(set(keys)) == len(keys) == 2
+
+
 def test_what_could_not_be_enqueued_goes_there_too(task: TaskDefinition, small: str) -> None:
     make_trigger(task, "created")
     TaskDefinition.objects.update(enabled=False)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
-from contextlib import suppress
+import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ QUEUES = ("alpha", "beta", "gamma")
 EXCHANGES = ("media", "news", "celery")
 KEYS = ("media.video", "media.#", "media.*", "#", "report.daily", "celery", "alpha")
 PATTERNS = (
-    *("app.tasks.add", "app.tasks.add?", "app.media.encode", "other.report", "app.tasks.ad"),
+    *(*NAMES, "app.tasks.add?", "app.tasks.ad"),
     *("app.tasks.*", "app.*", "*", "*.report", "app.[tm]*", "app.tasks.add*"),
     *(re.compile(r"app\.(tasks|media)\."), re.compile(r"app\.tasks\.add$"), re.compile("APP", re.IGNORECASE)),
     *(re.compile(r"\w+\.report"), re.compile(r"app \. tasks", re.VERBOSE), re.compile("(?i)OTHER")),
@@ -52,9 +53,17 @@ class Seen:
 
 @dataclass
 class Recorder:
-    """Stands where Celery has a producer."""
+    """Stands where Celery has a producer, and where that has a connection."""
 
     published: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def connection(self):
+        return self
+
+    @contextmanager
+    def _reraise_as_library_errors(self):
+        yield
 
     def publish(self, body, **options):
         self.published = options
@@ -62,21 +71,32 @@ class Recorder:
 
 @dataclass
 class Case:
-    """One message under one configuration, with what Celery's router found on the way."""
+    """One message under one configuration; ``own`` is what its task says, ``rule`` what Celery's router found."""
 
     app: Celery
     name: str
     call: dict[str, Any]
     is_registered: bool
+    own: dict[str, Any] = field(default_factory=dict)
     rule: dict[str, Any] | None = None
     kind: str = "default"
-    queue: kombu.Queue | None = None
     seen: Seen | None = None
     error: str = ""
 
     @property
     def is_on_redis(self) -> bool:
         return self.app.conf.broker_url.startswith("redis")
+
+    @property
+    def decided_by(self) -> str:
+        """The first level that names a queue or an exchange: the call, the task, a kind of route, the default."""
+        levels = {"call": self.call, "task": self.own, self.kind: self.rule or {}}
+        return next((name for name, level in levels.items() if names_place(level)), "default")
+
+
+def names_place(level):
+    """Whether a level of the precedence says where the message goes."""
+    return bool(level.get("queue") or level.get("exchange"))
 
 
 # -- configurations ---------------------------------------------------------------------
@@ -89,7 +109,7 @@ TYPES = {
 
 
 @st.composite
-def settings(draw):
+def settings(draw, first):
     broker = draw(st.sampled_from(["redis", "amqp"]))
     types = st.sampled_from(TYPES[broker])
     exchanges = {name: kombu.Exchange(name, draw(types)) for name in EXCHANGES}
@@ -102,7 +122,7 @@ def settings(draw):
     if declared and draw(st.booleans()):
         declared.append(kombu.Queue(default, routing_key="fallback.#"))
     places = _places(declared)
-    return {
+    found = {
         "broker_url": f"{broker}://nowhere",
         "task_queues": list({queue.name: queue for queue in declared}.values()) or None,
         "task_default_queue": default,
@@ -113,8 +133,10 @@ def settings(draw):
         or draw(st.integers(0, 3)) > 0,
         "task_queue_max_priority": draw(st.sampled_from([None, 5, 10])),
         "task_default_priority": draw(st.sampled_from([None, None, 4])),
-        "task_routes": draw(_routes(places, types)),
+        "task_routes": draw(_routes(places, types, first)),
     }
+    own = st.none() | st.none() | st.none() | calls(found) | _joined(calls(found), calls(found))
+    return found | {"tasks": {name: said for name in NAMES if (said := draw(own))}}
 
 
 @st.composite
@@ -164,11 +186,19 @@ def _joined(*dictionaries):
     return st.tuples(*dictionaries).map(lambda found: {k: v for each in found for k, v in each.items()})
 
 
-def _routes(places, types):
-    """One dictionary, or a list of dictionaries, of lists of pairs, and of routers by their dotted paths."""
-    pairs = st.lists(st.tuples(st.sampled_from(PATTERNS), _values(places, types)), min_size=2, max_size=6)
+def _routes(places, types, first):
+    """One dictionary, or a list of dictionaries, of lists of pairs, and of routers by their dotted paths.
+
+    ``first`` says what leads a list: "exact" or "callable", which chance alone would bring too seldom.
+    """
+    values = _values(places, types)
+    pairs = st.lists(st.tuples(st.sampled_from(PATTERNS), values), min_size=2, max_size=6)
     rules = st.builds(dict, pairs)
-    several = st.lists(rules | pairs | st.sampled_from(ROUTERS), min_size=1, max_size=4)
+    routers = st.sampled_from(ROUTERS)
+    several = st.lists(rules | pairs | routers, min_size=1, max_size=4)
+    if first:
+        leading = {"exact": st.dictionaries(st.sampled_from(NAMES), values, min_size=3), "callable": routers}
+        return st.tuples(leading[first], several).map(lambda found: [found[0], *found[1]])
     return st.one_of(st.none(), rules, several, several, several)
 
 
@@ -195,36 +225,42 @@ def calls(settings):
 
 
 def make_app(settings):
-    """Return an app of its own: Celery writes into the queues that it is given."""
+    """Return an app of its own: Celery writes into the queues that it is given. ``tasks`` are their own options."""
     app = Celery("foreign", set_as_current=False, fixups=[])
-    app.conf.update({**settings, "task_queues": copy.deepcopy(settings["task_queues"])})
+    own = settings.get("tasks", {})
+    rest = {name: value for name, value in settings.items() if name != "tasks"}
+    app.conf.update({**rest, "task_queues": copy.deepcopy(settings["task_queues"])})
     with suppress(KeyError):  # Celery declares it when it is first used: here it is there from the start
         _ = app.amqp.default_queue
+    for name, options in own.items():
+        load(app, name, **options)
     return app
 
 
-def exec_options(app):
-    """Return what a task of this app adds to each call once it is loaded in the process that sends."""
-    task = app.task(name="loaded", shared=False, lazy=False)(_nothing)
-    return {name: value for name, value in task._get_exec_options().items() if value is not None}
+def load(app, name, **options):
+    """Register a task, as a process does that imports the worker's code."""
+    with warnings.catch_warnings():  # Celery would rather have task_routes
+        warnings.simplefilter("ignore")
+        return app.task(name=name, shared=False, lazy=False, **options)(_nothing)
 
 
 def _nothing():
     """The body of a task that is never run."""
 
 
-def send(app, name, call, *, is_registered):
-    """Send with Celery's own router and sender, up to the producer; return what was seen on the way."""
-    case = Case(app, name, call, is_registered)
-    options = dict(call)
-    if is_registered:  # as Celery.send_task does for a task that its process has loaded
-        options = exec_options(app) | options
+def send(app, name, call, *, is_registered, own=None):
+    """Send with Celery's own code, up to the producer; return what was seen on the way.
+
+    A task with options of its own is registered already, by :func:`make_app`.
+    """
+    case = Case(app, name, call, bool(is_registered or own), own or {})
     recorder = Recorder()
     try:
         _look(case)
-        routed = app.amqp.router.route(options, name, (), {})
-        case.queue = routed.get("queue")
-        app.amqp.send_task_message(recorder, name, ({}, {}, ((), {}, {}), None), **routed)
+        if case.is_registered:
+            load(app, name).apply_async(**call, producer=recorder)
+        else:
+            app.send_task(name, **call, producer=recorder)
     except Exception as error:  # noqa: BLE001 - whatever Celery raises, it sends nothing
         case.error = f"{type(error).__name__}: {error}"
     else:
@@ -275,6 +311,13 @@ def declared_types(app):
             if exchange is not None:
                 found.setdefault(exchange.name, exchange.type)
     return found
+
+
+def exchange_of(app, queue):
+    """Return the exchange through which a queue is published to that has one of its own."""
+    with suppress(KeyError):
+        return getattr(app.amqp.queues[queue].exchange, "name", "") or app.amqp.default_exchange.name
+    return ""
 
 
 def bindings(queue):

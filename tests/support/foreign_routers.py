@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def by_prefix(name, args, kwargs, options, task=None, **kw):
-    return {"queue": "alpha", "priority": 3} if name.startswith("app.media.") else None
+    return {"queue": "alpha", "priority": 3} if name.startswith("app.") else None
 
 
 def of_undo(name, args, kwargs, options, task=None, **kw):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
 HOST = "127.0.0.1"
 
@@ -13,7 +14,7 @@ class Proxy:
     """Forwards to ``target`` while it is open.
 
     ``cut`` closes every connection and refuses new ones; ``stall`` accepts, and never answers; ``swallow_replies``
-    lets requests through and keeps the answers back.
+    lets requests through and keeps the answers back; ``limit`` does one of these in the middle of a stream.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -21,6 +22,9 @@ class Proxy:
         self.connections = 0
         self._stalled = threading.Event()
         self._mute = threading.Event()
+        self._frozen = threading.Event()
+        self._limit: tuple[bool, Callable[[], None]] | None = None
+        self._left = 0
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.port = 0
@@ -30,6 +34,8 @@ class Proxy:
         """Forward again, on the same port."""
         self._stalled.clear()
         self._mute.clear()
+        self._frozen.clear()
+        self._limit = None
         if self._listener is None:
             self._listener = socket.create_server((HOST, self.port))
             self.port = self._listener.getsockname()[1]
@@ -52,6 +58,15 @@ class Proxy:
     def swallow_replies(self) -> None:
         """Let requests reach the broker and keep its answers back."""
         self._mute.set()
+
+    def freeze(self) -> None:
+        """Pass nothing on any more, in either direction, and keep the connections open."""
+        self._mute.set()
+        self._frozen.set()
+
+    def limit(self, count: int, then: Callable[[], None], *, replies: bool) -> None:
+        """Let so many more bytes through, of the replies or of the requests, and do then what is asked."""
+        self._left, self._limit = count, (replies, then)
 
     def close(self) -> None:
         self.cut()
@@ -83,8 +98,16 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if not (replies and self._mute.is_set()):
+                if self._frozen.is_set() or (replies and self._mute.is_set()):
+                    continue
+                limit = self._limit
+                if limit is None or limit[0] != replies or len(data) < self._left:
+                    self._left -= len(data) * (limit is not None and limit[0] == replies)
                     sink.sendall(data)
+                else:
+                    self._limit = None
+                    sink.sendall(data[: self._left])
+                    limit[1]()
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

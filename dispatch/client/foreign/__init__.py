@@ -1,7 +1,7 @@
 """Reads the routing of a Celery app that somebody else wrote into plain data: the document of a configuration import.
 
 What Celery would publish is what the rows say: its own classes read the settings (``celery.app.amqp.Queues``), and each
-route is settled as ``celery.app.amqp`` settles a message.
+route, and each task's own option, is settled as ``celery.app.amqp`` settles a message.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from celery.utils.imports import import_from_cwd, symbol_by_name
 
 from dispatch.client.foreign.leftovers import Leftovers
 from dispatch.client.foreign.routes import Routes
+from dispatch.client.foreign.tasks import Tasks
 from dispatch.client.foreign.topology import Topology
 from dispatch.conf import Broker
 from dispatch.core.wording import redact
@@ -23,7 +24,7 @@ from dispatch.exceptions import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A configuration document of the app's exchanges, queues and routes.
+    """A configuration document of the app's exchanges, queues and routes, and of the tasks that route themselves.
 
     ``left_out`` is what it cannot hold, ``notes`` what does not do the same here as there; a sentence each.
     """
@@ -43,14 +44,16 @@ def read(path: str, broker: Broker) -> Foreign:
     try:
         topology = Topology(app, broker, leftovers)
         routes = Routes(app, path, broker, topology, leftovers).rows()
-        queues, exchanges = topology.rows(used={row["exchange"] for row in routes if row.get("exchange")})
+        tasks = Tasks(app, topology, leftovers).rows()
+        used = {row["exchange"] for row in [*routes, *tasks] if row.get("exchange")}
+        queues, exchanges = topology.rows(used)
         leftovers.look_at(app)
     except Exception as error:
         raise ConfigurationError(
             f"Celery itself cannot read the settings of {path}: {_told(error)}"
         ) from error
-    document = {"configuration": 1, "exchanges": exchanges, "queues": queues, "routes": routes}
-    return Foreign(document, leftovers.sentences, leftovers.notes)
+    rows = {"exchanges": exchanges, "queues": queues, "routes": routes, "tasks": tasks}
+    return Foreign({"configuration": 1, **rows}, leftovers.sentences, leftovers.notes)
 
 
 def _load(path: str) -> Celery:

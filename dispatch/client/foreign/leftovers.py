@@ -47,20 +47,8 @@ class Leftovers:
         self._notes[sentence] = None
 
     def look_at(self, app: Celery) -> None:
-        """Tell the settings, and the tasks' own options, that rows do not hold."""
+        """Tell the settings that rows do not hold."""
         for name, (default, remedy) in ELSEWHERE.items():
             value = app.conf.get(name, default)
             if (value or default) != default:
                 self.add(f"setting {name}: {remedy}.")
-        for name, task in sorted(app.tasks.items()):
-            if not name.startswith("celery."):
-                self._look_at_task(name, task, app.conf.task_default_priority)
-
-    def _look_at_task(self, name: str, task: Any, default_priority: Any) -> None:
-        own = [key for key in ("queue", "exchange", "routing_key") if getattr(task, key, None)]
-        if getattr(task, "priority", None) not in (None, default_priority):
-            own.append("priority")
-        if own:
-            self.add(
-                f"task {name!r} sets {', '.join(own)} itself: import its manifest, then set that on its definition."
-            )

@@ -35,7 +35,7 @@ def add(subparsers: Subparsers) -> None:
     import_.add_argument("--prune", action="store_true", help="delete the rows that are not in FILE")
     _add_common(import_)
     import_.set_defaults(run=run_import)
-    celery = actions.add_parser("import-celery", help="bring the queues and routes of a Celery app")
+    celery = actions.add_parser("import-celery", help="bring the routing of a Celery app")
     celery.add_argument("app", metavar="MODULE:APP", help="as for `celery -A`, for example proj.celery:app")
     celery.add_argument(
         "--broker",
@@ -72,7 +72,8 @@ def run_import_celery(command: BaseCommand, options: Options) -> None:
         known = ", ".join(sorted(conf.brokers))
         raise CommandError(f"No broker {options['broker']!r} in the settings: choose one of {known}.")
     found = foreign.read(options["app"], broker)
-    usable, problems = importing.usable(document.parse(found.document), _database())
+    wanted = document.parse(found.document).as_some("tasks")  # those that route themselves
+    usable, problems = importing.usable(wanted, _database())
     refused = [f"{problem.label}: {problem.reason}" for problem in problems]
     remarks = {"left_out": [*found.left_out, *refused], "notes": list(found.notes)}
     _bring(command, options, usable, prune=False, remarks=remarks)

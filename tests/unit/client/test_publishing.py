@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from unittest.mock import Mock
 
 import kombu
 import pytest
-from amqp.exceptions import MessageNacked
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 
-from dispatch.client import app
-from dispatch.client.publishing import Publisher
+from dispatch.client import app, publishing
+from dispatch.client.publishing import Fate, Parcel, Publisher
+from dispatch.client.session import Attempt
 from dispatch.conf import Broker
 from dispatch.core.message import Message
 from dispatch.core.routing import Queue, RoutingTable, Target
@@ -110,13 +111,69 @@ def test_a_publisher_holds_one_connection_until_it_is_closed(opened):
     assert len(read_all("memory://", "llm")) == 4
 
 
+# -- batches ------------------------------------------------------------------
+
+parcels = st.lists(
+    st.builds(
+        lambda size, alone: Parcel(message(args="x" * size), DESTINATION, alone),
+        st.integers(0, 2 * publishing.BATCH_BYTES) | st.integers(0, 9),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(parcels, st.integers(1, 4))
+def test_batches_hold_every_message_once_in_order_and_keep_to_their_bounds(given, limit):
+    waiting, parts = [Attempt(parcel) for parcel in given], []
+    while waiting:
+        parts.append(publishing._first(waiting, limit))
+        waiting = waiting[len(parts[-1]) :]
+    assert [attempt.parcel for part in parts for attempt in part] == given
+    for part in parts:
+        assert 1 <= len(part) <= limit
+        assert len(part) == 1 or not any(attempt.parcel.alone for attempt in part)
+        assert len(part) == 1 or sum(len(a.parcel.message.args) for a in part) <= publishing.BATCH_BYTES
+
+
+def test_a_batch_tells_what_became_of_each_message():
+    batch = [
+        Parcel(message(task_id=str(n), **{"compression": "zzip"} if n == 1 else {}), DESTINATION)
+        for n in range(3)
+    ]
+    first, second, third = Publisher(MEMORY).publish_batch(batch, TABLE)
+    assert (first, third) == (Fate.TAKEN, Fate.TAKEN)
+    assert isinstance(second, MessageRefused)
+    assert [found.headers["id"] for found in read_all("memory://", "llm")] == ["0", "2"]
+
+
+def test_what_is_not_begun_before_the_time_is_up_is_not_tried():
+    replies = iter([True, False])
+    batch = [Parcel(message(), DESTINATION)] * 3
+    found = Publisher(MEMORY).publish_batch(batch, TABLE, go_on=lambda: next(replies))
+    assert found == [Fate.TAKEN, Fate.UNTRIED, Fate.UNTRIED]
+    assert len(read_all("memory://", "llm")) == 1
+
+
+def test_after_the_broker_was_lost_nothing_more_is_tried(monkeypatch):
+    monkeypatch.setattr(kombu.Producer, "publish", Mock(side_effect=ConnectionResetError("reset")))
+    lost, *rest = Publisher(MEMORY).publish_batch([Parcel(message(), DESTINATION)] * 3, TABLE)
+    assert isinstance(lost, DeliveryUnknown)
+    assert rest == [Fate.UNTRIED] * 2
+
+
+def test_of_a_broker_that_is_not_there_each_message_is_told():
+    batch = [Parcel(message(), DESTINATION)] * 3
+    found = Publisher(Broker("bulk", f"redis://{NOWHERE}/0")).publish_batch(batch, TABLE)
+    assert [type(answer) for answer in found] == [BrokerUnavailable] * 3
+
+
 # -- failures -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("error", "raised", "complaint"),
     [
-        (MessageNacked(), QueueUnavailable, "takes no more messages for 'llm': is it full?"),
         (ConnectionResetError("reset"), DeliveryUnknown, "was lost while it took the message: reset"),
         (OperationalError("odd"), MessageRefused, "refused the message for 'llm': odd"),
         (RuntimeError("odd"), MessageRefused, "The message cannot be encoded: odd"),
@@ -203,3 +260,17 @@ def test_an_error_that_quotes_the_url_is_told_without_its_password(place, raised
 def test_the_body_is_valid_json_whatever_the_texts_hold():
     found = published(args='["\\u2028\\"]"]', kwargs='{"a]": "[{"}')
     assert json.loads(found.body)[:2] == [['\u2028"]'], {"a]": "[{"}]
+
+
+def test_a_queue_that_was_refused_stays_refused_where_the_broker_is_lost_afterwards(monkeypatch):
+    table = RoutingTable([Queue("bad", "default"), Queue("llm", "default")], [], [], "llm")
+    errors = {"bad": QueueUnavailable("other arguments"), "llm": BrokerUnavailable("lost")}
+
+    def declare(session, destination):
+        raise errors[destination.queue]
+
+    monkeypatch.setattr(publishing.Session, "declare", declare)
+    monkeypatch.setattr(publishing.OneByOne, "limit", 3)
+    batch = [Parcel(message(), table.destination(Target(queue=name))) for name in ("bad", "llm", "llm")]
+    found = Publisher(MEMORY).publish_batch(batch, table)
+    assert found == [errors["bad"], errors["llm"], errors["llm"]]

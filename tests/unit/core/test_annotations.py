@@ -247,7 +247,8 @@ def _accepts(node: ast.expr, value: Any, types: Annotations) -> bool:
             return isinstance(value, dict) and all(_accepts(item, each, types) for each in value.values())
         case ast.Subscript(ast.Name("tuple"), items):
             members = items.elts if isinstance(items, ast.Tuple) else [items]
-            return len(value) == len(members) and all(map(_accepts, members, value, [types] * len(members)))
+            fits = isinstance(value, list) and len(value) == len(members)
+            return fits and all(map(_accepts, members, value, [types] * len(members)))
         case ast.Constant(None):
             return value is None
         case ast.Name("Any"):

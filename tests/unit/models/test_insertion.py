@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import threading
+import weakref
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -155,3 +158,17 @@ def test_a_text_that_is_too_long_is_refused_and_not_cut(count):
 
     with pytest.raises(DataError), transaction.atomic():
         insert(*[fresh() for _ in range(count - 1)], fresh(queue="q" * 201))
+
+
+def test_a_connection_is_gone_when_its_thread_has_ended():
+    connections_seen = []
+
+    def work():
+        insertion._statement(connections["default"], insertion._OWN, 1)
+        connections_seen.append(weakref.ref(connections["default"]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert [found() for found in connections_seen] == [None]

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.test.utils import isolate_apps
 from django.utils import timezone
 
 from dispatch.core import rules
@@ -120,6 +121,25 @@ def test_fields_that_the_settings_call_sensitive_never_go_into_a_message(label, 
     settings.DISPATCH = {"SENSITIVE_FIELDS": [label]}
     with pytest.raises(ValidationError, match="body is a sensitive field"):
         find_field(Note, "body")
+
+
+@pytest.mark.parametrize("label", ["notes.page.Author", "notes.page.author_id", "notes.chapter.author"])
+@isolate_apps("project.notes")
+def test_a_sensitive_field_is_known_by_its_column_and_as_its_childs_too(label, settings):
+    class Page(models.Model):
+        author = models.ForeignKey(Note, models.CASCADE)
+
+        class Meta:
+            app_label = "notes"
+
+    class Chapter(Page):
+        class Meta:
+            app_label = "notes"
+
+    settings.DISPATCH = {"SENSITIVE_FIELDS": [label]}
+    for name in ("author", "author_id"):
+        with pytest.raises(ValidationError, match="author is a sensitive field"):
+            find_field(Chapter, name)
 
 
 def test_a_model_is_found_by_the_label_that_django_gives_it():

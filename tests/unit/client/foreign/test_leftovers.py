@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import warnings
-
 import pytest
-from celery import Celery
 
 from dispatch.client import foreign
 from dispatch.conf import Broker
@@ -34,22 +31,6 @@ def test_settings_that_belong_elsewhere_are_told_with_the_place(name, value, rea
 def test_the_value_of_a_setting_may_be_secret_and_is_not_shown(read):
     found = read(broker_transport_options={"sentinel_kwargs": {"password": "hunter2"}})
     assert "hunter2" not in str(found)
-
-
-def test_a_task_that_sets_its_own_queue_is_told(read):
-    app = Celery("foreign", set_as_current=False, fixups=[])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        app.task(name="tasks.own", queue="llm", priority=3, shared=False)(_body)
-        app.task(name="tasks.plain", shared=False)(_body)
-        found = read(app=app)
-    assert found.left_out == (
-        "task 'tasks.own' sets queue, priority itself: import its manifest, then set that on its definition.",
-    )
-
-
-def _body():
-    """A task's body."""
 
 
 def test_settings_that_celery_cannot_read_are_one_error(read):

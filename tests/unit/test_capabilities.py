@@ -1,0 +1,59 @@
+"""docs/capabilities.md names the tests that prove what it promises: they are there, in the file that it links to."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "capabilities.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    for line in TEXT.splitlines()
+    if re.match(r"\| [A-F]\d+ \|", line)
+]
+LINK = re.compile(r"\[((?:worker_stub/(?:packages/[\w-]+/)?)?tests/[^\]]+)\]\(([^)]+)\)")
+NAMED = sorted(set(LINK.findall(TEXT)))
+
+
+@cache
+def known_in(path: Path) -> frozenset[str]:
+    """Return the names of a module's tests, those of its classes as pytest writes them."""
+    found = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = [node for node in found if isinstance(node, ast.ClassDef)]
+    methods = {f"{node.name}::{name}" for node in classes for name in names(node.body)}
+    return frozenset(methods | names(found))
+
+
+def names(body: list[ast.stmt]) -> set[str]:
+    return {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+@pytest.mark.parametrize(("test", "link"), NAMED, ids=[test for test, _ in NAMED])
+def test_a_test_that_is_named_exists_where_the_link_leads(test, link):
+    file, _, name = test.partition("::")
+    assert (ROOT / "docs" / link).resolve() == ROOT / file
+    assert name.partition("[")[0] in known_in(ROOT / file), f"{file} has no such test."
+
+
+def test_every_id_in_the_column_of_tests_was_looked_at():
+    for number, *_, proof in ROWS:
+        assert proof.count("::") == len(LINK.findall(proof)), number
+
+
+def test_what_works_or_works_partly_names_a_test_and_what_is_to_come_names_none():
+    for number, _, state, proof in ROWS:
+        assert re.match(r"works|partly|later", state), number
+        assert bool(LINK.search(proof)) is not state.startswith("later"), number
+
+
+def test_every_row_is_seen():
+    assert [row[0] for row in ROWS] == [
+        f"{table}{number}"
+        for table, last in zip("ABCDEF", (17, 14, 6, 12, 10, 8), strict=True)
+        for number in range(1, last + 1)
+    ]
