@@ -8,15 +8,27 @@ from collections.abc import Iterable
 
 #: What JSON readers and databases refuse in a text: NUL, and halves of surrogate pairs.
 UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^:\s]*):\S*@")
-
-
-_PARAMETER = re.compile(r"(?P<name>[?&][^=&\s]*(?:password|secret|token)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+#: Of both, each character is looked at once or twice: an error may quote a text of any length and shape.
+_WORD = re.compile(r"\S+")
+_PARAMETER = re.compile(
+    r"([?&] (?:(?!password|secret|token) [^=&?\s])*+ (?:password|secret|token) [^=&?\s]*+ =) [^&\s]+",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def redact(text: str) -> str:
     """Return ``text`` with the password of every URL in it replaced by ``***``, in its query too."""
-    return _PARAMETER.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>\g<user>:***@", text))
+    if "://" in text:
+        text = _WORD.sub(_without_password, text)
+    return _PARAMETER.sub(r"\1***", text)
+
+
+def _without_password(word: re.Match[str]) -> str:
+    """Return a word without what stands between the first colon behind ``://`` and the last ``@``."""
+    scheme, _, rest = word[0].partition("://")
+    credentials, at, host = rest.rpartition("@")
+    user, colon, _password = credentials.partition(":")
+    return f"{scheme}://{user}:***{at}{host}" if colon else word[0]
 
 
 def storable(text: str, length: int | None = None) -> str:
