@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from harness import Figure, Goal, Report, on_each_database, ratio, repeated, timed
-from registry import ARGUMENTS, TASK, make_task, notice_changes
+from registry import ARGUMENTS, TASK, cursor_insert, make_task, notice_changes
 
 P3 = Goal("P3", "django-celery-outbox's send_task / ours", 3, most=False)
 P4 = Goal("P4", "1,000 × send_task / send_many of 1,000", 6, most=False)
-REPEATS, SENDS, MANY = 15, 100, 1_000
+REPEATS, SENDS, MANY = 20, 100, 1_000
 PEER, OURS = "django-celery-outbox: send_task", "dispatch: send_task"
+LIMIT = "cursor INSERT by hand, nothing checked"
 ONE_BY_ONE, AT_ONCE = "dispatch: 1,000 × send_task, a message", "dispatch: send_many of 1,000, a message"
 #: The goals were set by measurements on this one; the others are shown.
 REFERENCE = "PostgreSQL"
@@ -19,7 +20,7 @@ REFERENCE = "PostgreSQL"
 def measure() -> dict[str, Any]:
     """Measure on this process's database: each transaction counts with its commit."""
     from django.conf import settings
-    from django.db import transaction
+    from django.db import connection, transaction
     from django_celery_outbox import OutboxCelery
 
     from dispatch.api import Call, send_many, send_task
@@ -27,6 +28,11 @@ def measure() -> dict[str, Any]:
     make_task()
     settings.MONITORING_METRICS_ENABLED = False  # the peer's metrics, sent by UDP at each commit
     peer = OutboxCelery("bench", broker="memory://", set_as_current=False)
+
+    insert = cursor_insert(connection)
+
+    def limit() -> None:
+        insert(ARGUMENTS["note_id"], ARGUMENTS["text"])
 
     def ours() -> None:
         send_task(TASK, kwargs=ARGUMENTS)
@@ -44,6 +50,7 @@ def measure() -> dict[str, Any]:
     sends = {
         PEER: lambda: in_one_transaction(theirs, SENDS),
         OURS: lambda: in_one_transaction(ours, SENDS),
+        LIMIT: lambda: in_one_transaction(limit, SENDS),
     }
     bulk = {
         ONE_BY_ONE: lambda: in_one_transaction(ours, MANY),
@@ -61,6 +68,7 @@ def main() -> None:
         report.title(f"{name}: {SENDS} sends a transaction, its commit included")
         report.times(found["sends"])
         report.row("peer / ours", sent[name], "×")
+        report.row("peer / INSERT by hand: the limit", ratio(found["sends"], PEER, LIMIT), "×")
         report.title(f"{name}: {MANY:,} messages in a transaction, its commit included")
         report.times(found["bulk"])
         report.row("one by one / at once", bulk[name], "×")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 TASK = "worker.tasks.llm.summarize_note"
@@ -43,3 +44,42 @@ def make_trigger(task: Any, name: str, model: str, **arguments: str) -> None:
     trigger = Trigger.objects.create(name=name, model=model, events=["created"], task=task)
     for parameter, field in arguments.items():
         TriggerArgument.objects.create(trigger=trigger, parameter=parameter, source="field", value=field)
+
+
+def cursor_insert(connection: Any) -> Callable[[Any, str], None]:
+    """Return what a careful developer would write instead of a trigger or a send: one INSERT into the outbox, by hand.
+
+    It writes the same table (so the same columns, indexes and checks) and the same values: a UUIDv7, the arguments as
+    JSON, the time, the object. What is the same in each row is a constant in the SQL. It validates nothing.
+    """
+    import json
+
+    from django.utils import timezone
+
+    from dispatch.models.outbox import new_task_id
+
+    clock = {
+        "postgresql": "CLOCK_TIMESTAMP()",
+        "mysql": "UTC_TIMESTAMP(6)",
+        "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+    }[connection.vendor]
+    sql = f"""
+        INSERT INTO dispatch_outboxmessage (
+            id, task_name, kwargs, origin_name, object_pk, created_at, available_at, args, options, headers,
+            ignore_result, origin, object_model, coalesce_key, superseded_by, status, broker, queue, pinned, expires_at,
+            attempts, last_error, lease_token, lease_expires_at, published_at, published_to, handled_at
+        ) VALUES (
+            %s, %s, %s, %s, %s, %s, {clock}, '[]', '{{}}', '{{}}',
+            FALSE, 'trigger', 'notes.note', '', NULL, 'pending', 'default', 'llm', FALSE, NULL,
+            0, '', NULL, NULL, NULL, NULL, NULL
+        )
+    """
+    as_id = (lambda key: key) if connection.features.has_native_uuid_field else (lambda key: key.hex)
+
+    def insert(pk: Any, text: str) -> None:
+        arguments = json.dumps({"note_id": str(pk), "text": text}, ensure_ascii=False)
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [as_id(new_task_id()), TASK, arguments, "on notes", str(pk), now])
+
+    return insert

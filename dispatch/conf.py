@@ -62,6 +62,9 @@ class Setting(Generic[T]):
         self.default = default
         self.accepts = accepts
         self.expected = expected
+        self._accepted: object = (
+            default  # what was read last, if nobody can change it: it is not looked at again
+        )
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -73,9 +76,12 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
-        value: T = user_settings().get(self.name, self.default)
-        if not self.accepts(value):
-            raise ConfigurationError(self.complaint(value))
+        given = getattr(settings, "DISPATCH", None)
+        value: T = (given if type(given) is dict else user_settings()).get(self.name, self.default)
+        if value is not self._accepted:
+            if not self.accepts(value):
+                raise ConfigurationError(self.complaint(value))
+            self._accepted = value if isinstance(value, (int, float, str, tuple)) else self.default
         return value
 
     def complaint(self, value: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from dispatch.core.encoding import COMPRESSIONS
@@ -55,8 +56,7 @@ OWN_STAMPS = OWN_HEADERS | {
     "reply_to", "time_limit", "soft_time_limit", "create_sent_event", "now", "timezone",
 }  # fmt: skip
 LONGEST_KEY = 255
-TEXTS = ("name", "queue", "exchange", "routing_key", "serializer", "compression", "shadow", "reply_to")
-
+TEXTS = ("queue", "exchange", "routing_key", "serializer", "compression", "shadow", "reply_to")
 
 Link: TypeAlias = "str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]] | None"
 
@@ -99,6 +99,10 @@ class Call:
     deliver_eta: bool = False
 
     def __post_init__(self) -> None:
+        _check_text("name", self.name)
+        _check_arguments(self)
+        if _options(self) == _NO_OPTIONS:
+            return
         _check_texts(self)
         _check_shapes(self)
         _check_id(self)
@@ -110,14 +114,15 @@ class Call:
     @property
     def target(self) -> Target:
         """What the caller said of the destination."""
-        if (
-            self.queue is None
-            and self.exchange is None
-            and self.routing_key is None
-            and self.priority is None
-        ):
-            return NOTHING  # of which routing knows at once that it changes nothing
-        return Target(self.queue, self.exchange, self.routing_key, self.priority)
+        asked = self.queue, self.exchange, self.routing_key, self.priority
+        return NOTHING if asked == _NO_TARGET else Target(*asked)
+
+    @property
+    def way(self) -> tuple[Hashable, ...] | None:
+        """What decides the destination and the stored options, beside task and arguments; None where it is no key."""
+        if self.link or self.link_error or self.stamps:
+            return None
+        return _way(self)
 
     def options(self) -> dict[str, Any]:
         """Return the options that are stored with the message, without those left out."""
@@ -134,6 +139,14 @@ class Call:
         if self.link is None and self.link_error is None:
             return []
         return [link["task"] for link in signatures(self.link) + signatures(self.link_error)]
+
+
+_ARGUMENTS = ("name", "args", "kwargs")
+#: All that a call may ask for beside its arguments.
+_options = attrgetter(*(each.name for each in fields(Call) if each.name not in _ARGUMENTS))
+_NO_OPTIONS = tuple(each.default for each in fields(Call) if each.name not in _ARGUMENTS)
+_NO_TARGET = (None,) * 4
+_way = attrgetter("queue", "exchange", "routing_key", "priority", *STORED)
 
 
 def signatures(link: Link) -> list[dict[str, Any]]:
@@ -181,30 +194,39 @@ def expiry(expires: float | dt.datetime | None, now: dt.datetime) -> dt.datetime
     return now + dt.timedelta(seconds=expires)
 
 
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidOption(f"{name} must be a text, not {value!r}.")
+    if UNSENDABLE.search(value):
+        raise InvalidOption(f"{name} holds a character that no database stores: {value!r}.")
+
+
 def _check_texts(call: Call) -> None:
     for name in TEXTS:
-        value = getattr(call, name)
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            raise InvalidOption(f"{name} must be a text, not {value!r}.")
-        if UNSENDABLE.search(value):
-            raise InvalidOption(f"{name} holds a character that no database stores: {value!r}.")
+        if (value := getattr(call, name)) is not None:
+            _check_text(name, value)
     if call.routing_key and len(call.routing_key.encode()) > LONGEST_KEY:
         raise InvalidOption(
             f"routing_key is longer than the {LONGEST_KEY} bytes that AMQP allows: shorten it."
         )
 
 
+def _check_arguments(call: Call) -> None:
+    if call.args is not None and not _is_list(call.args):
+        raise InvalidOption(f"args must be a list or a tuple, not a {type(call.args).__name__}.")
+    _check_dictionary("kwargs", call.kwargs)
+
+
+def _check_dictionary(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, (dict, Mapping)):  # a dict is told faster from itself
+        raise InvalidOption(f"{name} must be a dictionary, not a {type(value).__name__}.")
+
+
 def _check_shapes(call: Call) -> None:
     if not isinstance(call.ignore_result, (bool, type(None))):
         raise InvalidOption(f"ignore_result must be True, False or None, not {call.ignore_result!r}.")
-    if call.args is not None and not _is_list(call.args):
-        raise InvalidOption(f"args must be a list or a tuple, not a {type(call.args).__name__}.")
-    for name in ("kwargs", "headers", "stamps"):
-        value = getattr(call, name)
-        if value is not None and not isinstance(value, (dict, Mapping)):  # a dict is told faster from itself
-            raise InvalidOption(f"{name} must be a dictionary, not a {type(value).__name__}.")
+    _check_dictionary("headers", call.headers)
+    _check_dictionary("stamps", call.stamps)
     if call.stamps and (taken := OWN_STAMPS.intersection(call.stamps)):
         raise InvalidOption(f"stamp {min(taken)!r} has the name of an option of Celery's: choose another.")
     if call.headers and (taken := OWN_HEADERS.intersection(call.headers)):
@@ -231,7 +253,7 @@ def _check_encoding(call: Call) -> None:
         raise InvalidOption(
             f"compression {call.compression!r} is unknown: use one of {', '.join(COMPRESSIONS)}."
         )
-    if call.delivery_mode not in (None, 1, 2):
+    if call.delivery_mode not in (None, 1, 2) or isinstance(call.delivery_mode, bool):
         raise InvalidOption(
             f"delivery_mode must be 1 (transient) or 2 (persistent), not {call.delivery_mode!r}."
         )

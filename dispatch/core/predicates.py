@@ -78,7 +78,14 @@ def _all(parts: list[Predicate]) -> Predicate:
         return lambda value: True
     if len(parts) == 1:
         return parts[0]
-    return lambda value: all(part(value) for part in parts)
+
+    def check(value: Any) -> bool:
+        for part in parts:  # noqa: SIM110 - each send comes here, and a generator costs as much as the question
+            if not part(value):
+                return False
+        return True
+
+    return check
 
 
 def _type(compiler: _Compiler, schema: Mapping[str, Any]) -> Predicate:
@@ -99,9 +106,11 @@ def _members(compiler: _Compiler, schema: Mapping[str, Any]) -> Predicate:
     others = compiler.predicate(schema.get("additionalProperties", True))
 
     def check(value: Any) -> bool:
-        return not isinstance(value, dict) or all(
-            known.get(name, others)(item) for name, item in value.items()
-        )
+        if isinstance(value, dict):
+            for name, item in value.items():
+                if not known.get(name, others)(item):
+                    return False
+        return True
 
     return check
 

@@ -10,8 +10,10 @@ import datetime as dt
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
+from dispatch.core.call import Call
 from dispatch.core.routing import Target
 from dispatch.exceptions import ConfigurationError
 
@@ -157,6 +159,11 @@ class Trigger:
         object.__setattr__(self, "carried", frozenset(old))
 
     @property
+    def sends(self) -> Call:
+        """The call that it makes, without arguments. Raises InvalidOption for options written past the form."""
+        return _bare_call(self.task, self.target.queue, self.target.priority, self.countdown)
+
+    @property
     def reads(self) -> frozenset[str]:
         """The columns that conditions and arguments read."""
         names = {each.field for each in self.conditions}
@@ -178,6 +185,11 @@ class Trigger:
     def kwargs(self, seen: Occurrence) -> dict[str, Any]:
         """Return the task's keyword arguments for one event."""
         return {name: argument.evaluate(seen) for name, argument in self.arguments.items()}
+
+
+@lru_cache(maxsize=1_000)
+def _bare_call(task: str, queue: str | None, priority: int | None, countdown: float | None) -> Call:
+    return Call(task, queue=queue, priority=priority, countdown=countdown)
 
 
 class Watching(Protocol):

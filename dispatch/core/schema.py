@@ -112,13 +112,17 @@ class Parameters:
 
     def placed(self, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return args and kwargs of a call whose arguments are all known by name, as a trigger's mapping has them."""
+        if not self.positional_only:
+            return (), dict(named)
         taken = itertools.takewhile(
             lambda name: name in self.positional_only and name in named, self.positional
         )
         args = {name: named[name] for name in taken}
         return tuple(args.values()), {name: value for name, value in named.items() if name not in args}
 
-    def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not args and not self.positional_only:
+            return kwargs
         named = dict(zip(self.positional, args, strict=False))
         self._check_variadic(args[len(self.positional) :])
         for name in kwargs:

@@ -70,7 +70,9 @@ class Cache:
 
     def current(self) -> Snapshot:
         """Return the registry as this connection should see it now; empty while the tables are missing."""
-        return self._current() if self._through is None else self._through(self._current_unnoticed)
+        if self._through is not None:
+            return self._through(self._current_unnoticed)
+        return self._current()
 
     @contextmanager
     def frozen(self, through: Callable[[Read], Snapshot]) -> Iterator[None]:
@@ -93,11 +95,13 @@ class Cache:
 
     def _current(self) -> Snapshot:
         using = router.db_for_read(RegistryVersion)
-        connection = connections[using]
-        if self._own and self._has_own_view(connection):
-            return self._own_view(connection)
         snapshot = self._shared.get(using)
-        if snapshot is None or (self._is_old(using) and _may_look(connection)):
+        if snapshot is not None and not self._own and not self._has_passed(self._looked.get(using)):
+            return snapshot  # each save comes here: no connection is looked up
+        connection = connections[using]
+        if self._has_own_view(connection):
+            return self._own_view(connection)
+        if snapshot is None or (self._has_passed(self._looked.get(using)) and _may_look(connection)):
             return self._look(connection, snapshot)
         return snapshot
 
@@ -132,13 +136,11 @@ class Cache:
         self._asked_for_tables[using] = float("inf") if found else time.monotonic()
         return found
 
-    def _is_old(self, using: str) -> bool:
-        looked = self._looked.get(using)
-        return looked is None or self._has_passed(looked)
-
-    def _has_passed(self, moment: float) -> bool:
-        """Tell whether ``REGISTRY_TTL`` seconds have passed since then; while frozen they never do."""
-        return self._through is None and time.monotonic() - moment >= conf.REGISTRY_TTL
+    def _has_passed(self, looked: float | None) -> bool:
+        """Tell whether a look is ``REGISTRY_TTL`` seconds old, or there was none; while frozen none gets old."""
+        if looked is None:
+            return True
+        return self._through is None and time.monotonic() - looked >= conf.REGISTRY_TTL
 
     def _look_again(self) -> None:
         """Look at the next use: a test that ended was rolled back without any signal."""
@@ -152,7 +154,7 @@ class Cache:
             return EMPTY if known is None else known
         try:
             known = self._shared.get(connection.alias)
-            if known is not None and not self._is_old(connection.alias):
+            if known is not None and not self._has_passed(self._looked.get(connection.alias)):
                 return known  # another thread looked while this one waited
             return self._refresh(connection, known)
         except (DatabaseError, InterfaceError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def _is_number(value: Any) -> bool:
 
 
 class Snapshot:
-    """What the registry held at one version. Nothing in it changes."""
+    """What the registry held at one version. Nothing in it changes; ``plans`` holds what the outbox makes of it."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Snapshot:
         self.paused_tasks = frozenset(
             task.name for task in self.tasks.values() if task.paused or task.retired
         )
+        self.plans: dict[Hashable, Any] = {}
         self._candidates = {name: table.candidates(name) for name in self.tasks}
         self._targets = {
             name: table.target_for(task.target, self._candidates[name], Request(name))
@@ -96,7 +97,7 @@ class Snapshot:
 
     def reads_arguments(self, name: str) -> bool:
         """Tell whether a router callable, which may read the arguments, has a say in where a task goes."""
-        return any(route.router for route in self._candidates[name])
+        return any(route.router for route in self.candidates(name))
 
     def task(self, name: str) -> Task:
         """Return the definition of a task that may be sent.

@@ -151,8 +151,9 @@ def _tell(triggers: tuple[AnyTrigger, ...], events: Iterable[Event]) -> None:
     """Fire the triggers of many events; what the database alone knows of them is read in bulk."""
     for chunk in _chunks(events):
         values.reread(chunk)
+        snapshot = index().snapshot
         for seen in chunk:
-            fire(triggers, seen)
+            fire(triggers, seen, snapshot)
 
 
 def _key(instance: models.Model, names: Sequence[str]) -> Any:

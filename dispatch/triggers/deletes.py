@@ -55,4 +55,6 @@ def _before_delete(sender: type[Model], *, instance: Model, using: str, **_: Any
 
 
 def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) -> None:
-    fire(deleting(sender, index().of(sender)), Event(instance=instance, event=rules.DELETED, using=using))
+    found = index()
+    seen = Event(instance=instance, event=rules.DELETED, using=using)
+    fire(deleting(sender, found.of(sender)), seen, found.snapshot)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -36,12 +36,13 @@ class _Gathering:
     drafts: list[outbox.Draft] = field(default_factory=list)
 
 
+_KIND = OutboxMessage.Origin.TRIGGER.value
 #: The names by which something was suppressed in this process, each looked up once.
 _named: set[str] = set()
 _gathering: ContextVar[_Gathering | None] = ContextVar("dispatch_gathering", default=None)
 
 
-def fire(triggers: Iterable[AnyTrigger], seen: Event) -> None:
+def fire(triggers: Iterable[AnyTrigger], seen: Event, snapshot: registry.Snapshot) -> None:
     """Insert a row for each trigger that fires, on the connection of the save.
 
     What cannot be enqueued becomes a dead message that says why, unless ``TRIGGER_ERRORS`` is "raise". Errors of the
@@ -49,16 +50,17 @@ def fire(triggers: Iterable[AnyTrigger], seen: Event) -> None:
     """
     if not (names := current_suppression().names) <= _named:
         _warn_of_unknown(names)
-    # As with Django's own errors inside a save: who swallows one cannot commit the object without its messages.
-    with transaction.mark_for_rollback_on_error(using=seen.using):
-        drafts = list(_drafts(triggers, seen))
-        if not drafts:
-            return
-        gathering = _gathering_of(seen.using)
-        if gathering is None:
-            outbox.insert(drafts, database(seen.using))
-        else:
-            gathering.drafts.extend(drafts)
+    try:
+        if drafts := _drafts(triggers, seen, snapshot):
+            gathering = _gathering_of(seen.using)
+            if gathering is None:
+                outbox.insert(drafts, database(seen.using))
+            else:
+                gathering.drafts.extend(drafts)
+    except Exception:
+        # As with Django's own errors inside a save: who swallows one cannot commit the object without its messages.
+        with transaction.mark_for_rollback_on_error(using=seen.using):
+            raise
 
 
 @contextmanager
@@ -90,23 +92,28 @@ def _gathering_of(using: str) -> _Gathering | None:
     return found if connections[using].savepoint_state == found.savepoint else None
 
 
-def _drafts(triggers: Iterable[AnyTrigger], seen: Event) -> Iterator[outbox.Draft]:
+def _drafts(triggers: Iterable[AnyTrigger], seen: Event, snapshot: registry.Snapshot) -> list[outbox.Draft]:
+    drafts = []
     for trigger in triggers:
         if seen.event not in trigger.events:
             continue
         if suppressed(trigger.name):
             label = type(seen.instance)._meta.label_lower
             log_suppressed(trigger, "%s %s was %s.", label, seen.instance.pk, seen.event)
-        elif found := _draft(trigger, seen):
-            yield found
+        elif found := _draft(trigger, seen, snapshot):
+            drafts.append(found)
+    return drafts
 
 
-def _draft(trigger: AnyTrigger, seen: Event) -> outbox.Draft | None:
+def _draft(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> outbox.Draft | None:
     source = origin(trigger, seen.instance)
     try:
-        snapshot = registry.current()
-        call = make_call(trigger, seen, snapshot) if trigger.fires(seen) else None
-        return outbox.draft(call, source, snapshot, timezone.now()) if call else None
+        if not trigger.fires(seen):
+            return None
+        if isinstance(trigger, CodeTrigger):
+            return outbox.draft(trigger.call(seen), source, snapshot, timezone.now())
+        arguments = _arguments(trigger.task, trigger.kwargs(seen), snapshot)
+        return outbox.draft(trigger.sends, source, snapshot, timezone.now(), arguments)
     except DatabaseError:
         raise
     except Exception as error:
@@ -125,27 +132,21 @@ def make_call(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> 
     if isinstance(trigger, CodeTrigger):
         return trigger.call(seen)
     args, kwargs = _arguments(trigger.task, trigger.kwargs(seen), snapshot)
-    return Call(
-        trigger.task,
-        args=args,
-        kwargs=kwargs,
-        queue=trigger.target.queue,
-        priority=trigger.target.priority,
-        countdown=trigger.countdown,
-    )
+    return replace(trigger.sends, args=args, kwargs=kwargs)
 
 
 def database(using: str) -> str:
     """Return where the outbox row goes: to the database of the save, if the outbox lives there."""
-    if router.allow_migrate_model(using, OutboxMessage) and registry.has_tables(using):
+    own = router.db_for_write(OutboxMessage)
+    if using == own or (router.allow_migrate_model(using, OutboxMessage) and registry.has_tables(using)):
         return using
-    return router.db_for_write(OutboxMessage)
+    return own
 
 
 def origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
     """Return who causes the message, for which object."""
     return outbox.Origin(
-        OutboxMessage.Origin.TRIGGER,
+        _KIND,
         trigger.name,
         type(instance)._meta.label_lower,
         str(instance.pk),

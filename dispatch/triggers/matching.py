@@ -34,6 +34,8 @@ class Index:
 
 
 _index: Index | None = None
+#: Models that were found not to be foreign: each save asks.
+_own: set[type[Model]] = set()
 
 
 def index() -> Index:
@@ -52,11 +54,16 @@ def is_foreign(model: type[Model]) -> bool:
 
     Asked before anything else: while a migration runs, the registry's tables may not be what this code expects.
     """
+    if model in _own:
+        return False
     meta = model._meta
-    return (
+    if (
         meta.app_label == "dispatch"
         or apps.all_models.get(meta.app_label, {}).get(meta.model_name or "") is not model
-    )
+    ):
+        return True
+    _own.add(model)
+    return False
 
 
 def deleting(model: type[Model], triggers: Iterable[AnyTrigger]) -> Iterator[AnyTrigger]:

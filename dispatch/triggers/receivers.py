@@ -1,9 +1,10 @@
 """Where Django's saves, deletes and changes of related objects are noticed.
 
-``post_save`` is connected once without a sender; the signals of deletes and of many-to-many fields per hooked model,
-since receivers without a sender would slow down everybody's. Four methods of Django are wrapped, once, for all models:
+The signals of deletes and of many-to-many fields are connected per hooked model, since receivers without a sender would
+slow down everybody's. Five methods of Django are wrapped, once, for all models:
 
-- ``Model.save_base``, so that object and message are one commit (:mod:`dispatch.triggers.saves`);
+- ``Model.save_base``, so that object and message are one commit, and ``post_save.send``, where triggers fire before
+  any receiver (:mod:`dispatch.triggers.saves`);
 - ``Collector.collect``, which decides on fast deletes before any signal is sent, and the access to a many-to-many
   field: the places where a process that only deletes, or only relates, notices a new trigger;
 - ``Collector.delete``, so that the messages of many objects are inserted together.
@@ -19,42 +20,29 @@ from django.apps import apps
 from django.db.models import Model
 from django.db.models.deletion import Collector
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
-from django.db.models.signals import ModelSignal, post_save
+from django.db.models.signals import post_save
 
 from dispatch.triggers import deletes, relations, saves
 from dispatch.triggers.matching import Index, index, is_foreign
 
-SAVE = "dispatch.triggers.save"
 _hooked: Index | None = None
 
 
 def connect() -> None:
-    """Connect the receivers and wrap the methods; called once, by the app's ``ready``."""
-    post_save.connect(saves.on_save, dispatch_uid=SAVE)
-    _put_first(post_save, SAVE)
+    """Wrap the methods; called once, by the app's ``ready``."""
     _wrap(Model, "save_base", saves.one_commit)
+    _wrap(post_save, "send", saves.fire_first)
     _wrap(Collector, "collect", _noticing_deletes)
     _wrap(Collector, "delete", deletes.in_bulk)
     _wrap(ManyToManyDescriptor, "__get__", _noticing_relations)
 
 
-def _put_first(signal: ModelSignal, uid: str) -> None:
-    """Let a receiver be called before all others.
-
-    One that raises before it would leave the object without its message, where the caller swallows the error inside
-    a transaction; one that changes the object in memory would have the message tell what was never saved.
-    """
-    with signal.lock:
-        signal.receivers.sort(key=lambda receiver: receiver[0][0] != uid)
-        signal.sender_receivers_cache.clear()
-
-
-def _wrap(cls: type, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    original = getattr(cls, name)
+def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
     if not getattr(original, "is_dispatch", False):
         wrapped: Any = wrapper(original)
         wrapped.is_dispatch = True
-        setattr(cls, name, wrapped)
+        setattr(owner, name, wrapped)
 
 
 def _noticing_deletes(original: Callable[..., Any]) -> Callable[..., Any]:

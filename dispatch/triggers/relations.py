@@ -51,7 +51,8 @@ def _fire(
     with gathered(using):
         for changed, pks in _changed(relation, instance, reverse, related, using):
             seen = Event(instance=changed, event=event, using=using, relation=relation.name, related=pks)
-            fire(index().of(type(changed)), seen)
+            found = index()
+            fire(found.of(type(changed)), seen, found.snapshot)
 
 
 def _changed(

@@ -15,14 +15,16 @@ from typing import Any
 
 from django.db import connections, router, transaction
 from django.db.models import Model
+from django.db.models.signals import post_save
 
 from dispatch.conf import conf
 from dispatch.core import rules
 from dispatch.core.suppression import suppressed
 from dispatch.models.parts import is_broken
+from dispatch.registry import Snapshot
 from dispatch.triggers import values
 from dispatch.triggers.firing import fire
-from dispatch.triggers.matching import AnyTrigger, index, is_foreign, labels
+from dispatch.triggers.matching import AnyTrigger, Index, index, is_foreign, labels
 from dispatch.triggers.values import Event
 
 
@@ -32,6 +34,7 @@ class _Save:
 
     instance: Model
     triggers: tuple[AnyTrigger, ...]
+    snapshot: Snapshot
     names: frozenset[str]
     before: values.Row | None
     written: frozenset[str] | None
@@ -43,8 +46,25 @@ _saves: ContextVar[tuple[_Save, ...]] = ContextVar("dispatch_saves", default=())
 _untriggered: ContextVar[Model | None] = ContextVar("dispatch_untriggered_save", default=None)
 
 
-def on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
-    """Fire the triggers of a saved object: the receiver of ``post_save``."""
+def fire_first(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``post_save.send``: triggers fire before any receiver is called.
+
+    One that raises before would leave the object without its message, where the caller swallows the error inside a
+    transaction; one that changes the object in memory would have the message tell what was never saved. And a
+    receiver of ours, without a sender, would cost each save of each model more than all else here.
+    """
+
+    @wraps(original)
+    def send(sender: type[Model], **named: Any) -> Any:
+        if post_save.receivers:  # some of the registry's are always there, unless somebody mutes the signal
+            _on_save(sender, **named)
+        return original(sender, **named)
+
+    return send
+
+
+def _on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
+    """Fire the triggers of a saved object."""
     if raw or _untriggered.get() is instance or is_foreign(sender):
         return None
     event = rules.CREATED if created else rules.UPDATED
@@ -54,9 +74,10 @@ def on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, u
             seen = Event(
                 instance=instance, event=event, using=using, before=save.before, written=save.written
             )
-            return fire(save.triggers, seen)
-    if triggers := index().of(sender):  # of a signal that others than save() sent
-        fire(triggers, Event(instance=instance, event=event, using=using))
+            return fire(save.triggers, seen, save.snapshot)
+    found = index()
+    if triggers := found.of(sender):  # of a signal that others than save() sent
+        fire(triggers, Event(instance=instance, event=event, using=using), found.snapshot)
     return None
 
 
@@ -74,15 +95,18 @@ def one_commit(original: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         model = type(self)
         options = (raw, force_insert, force_update, using, update_fields)
-        if raw or is_foreign(model) or suppressed():
+        if raw or is_foreign(model):
             return original(self, *options)
-        if not (triggers := index().of(model)):
+        found = index()
+        if not found.of(model):
             return _save_untriggered(original, self, options)
+        if suppressed():
+            return original(self, *options)
         alias = using or router.db_for_write(model, instance=self)
         if is_in_transaction(alias) or keeps_autocommit(model):
-            return _save(original, self, triggers, alias, options)
+            return _save(original, self, found, alias, options)
         with transaction.atomic(using=alias):
-            _save(original, self, triggers, alias, options)
+            _save(original, self, found, alias, options)
             _refuse_broken(alias)
         return None
 
@@ -115,21 +139,23 @@ def keeps_autocommit(model: type[Model]) -> bool:
 def _save(
     original: Callable[..., None],
     instance: Model,
-    triggers: tuple[AnyTrigger, ...],
+    found: Index,
     using: str,
     options: tuple[Any, ...],
 ) -> None:
-    _raw, force_insert, force_update, _using, update_fields = options
-    written = values.written(type(instance), update_fields)
-    names = values.compared(triggers, type(instance), written)
-    is_new = instance.pk is None or force_insert or (not force_update and _has_a_key_made_up(instance))
-    before = values.read(instance, names, using) if names and not is_new else None
-    token = _saves.set((*_saves.get(), _Save(instance, triggers, names, before, written)))
+    model = type(instance)
+    triggers = found.of(model)
+    written = values.written(model, options[-1])
+    names = values.compared(triggers, model, written)
+    before = values.read(instance, names, using) if names and not _is_new(instance, options) else None
+    outer = _saves.get()
+    token = _saves.set((*outer, _Save(instance, triggers, found.snapshot, names, before, written)))
     try:
         original(instance, *options)
     finally:
         _saves.reset(token)
-    _renew(instance, using)
+    if outer:
+        _renew(instance, using)
 
 
 def _renew(instance: Model, using: str) -> None:
@@ -139,9 +165,12 @@ def _renew(instance: Model, using: str) -> None:
             outer.before = values.read(instance, outer.names, using)
 
 
-def _has_a_key_made_up(instance: Model) -> bool:
+def _is_new(instance: Model, options: tuple[Any, ...]) -> bool:
     """Tell whether Django inserts without looking for a row, as it does for new objects whose key has a default."""
-    return instance._state.adding and instance._meta.pk.has_default()
+    _raw, force_insert, force_update, _using, _update_fields = options
+    if instance.pk is None or force_insert:
+        return True
+    return not force_update and instance._state.adding and instance._meta.pk.has_default()
 
 
 def _refuse_broken(using: str) -> None:

@@ -7,12 +7,14 @@ What the save does not write (``update_fields``, deferred fields) has not change
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections
+from django.db import connections, models
 from django.db.models import Field, Model
 from django.db.models.fields.files import FieldFile
 from django.utils import timezone
@@ -23,6 +25,17 @@ from dispatch.models.fields import aware
 from dispatch.triggers.matching import AnyTrigger
 
 Row = Mapping[str, Any]
+#: Django's own kinds of columns whose values, if they have this type, are what the database holds.
+OWN_TYPES: Mapping[type, type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.BooleanField: bool,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.UUIDField: uuid.UUID,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,11 +59,14 @@ class Event:
     def new(self, name: str) -> Any:
         """Return a column's value in the field's own type, whatever was assigned; of a file its name."""
         column = _column(type(self.instance), name)
-        if not self._is_written(column):
+        if self.written is not None and not self._is_written(column):
             return self._unwritten(column)
-        if self._is_in_memory(column):
-            return _typed(column, getattr(self.instance, column.attname))
-        return self._reread(column)
+        held = self.instance.__dict__.get(column.attname)
+        if type(held) is OWN_TYPES.get(type(column)):
+            return held  # as most are: there is nothing to ask or to convert
+        if self.event != rules.DELETED and not self._is_in_memory(column):
+            return self._reread(column)
+        return _typed(column, getattr(self.instance, column.attname))
 
     def old(self, name: str) -> Any:
         """Return what the database held before: of a created object None, of a deleted one what it had."""
@@ -84,10 +100,10 @@ class Event:
         return self.written is None or column.attname in self.written or column.generated
 
     def _is_in_memory(self, column: Field[Any, Any]) -> bool:
-        """Tell whether the object has the value: all of a deleted one, and a key that is made of other columns."""
-        if self.event == rules.DELETED or not column.concrete:
+        """Tell whether the saved object has the value, a key that is made of other columns included."""
+        if not column.concrete:
             return True
-        held = vars(self.instance)
+        held = self.instance.__dict__
         return column.attname in held and not _is_computed(column, held[column.attname])
 
     def _unwritten(self, column: Field[Any, Any]) -> Any:
@@ -169,6 +185,7 @@ def _may_change(model: type[Model], names: Collection[str], writes: Collection[s
     return any(each.attname in writes or each.generated for each in columns)
 
 
+@lru_cache(maxsize=1_000)
 def _column(model: type[Model], name: str) -> Field[Any, Any]:
     meta = model._meta
     if name == "pk" and meta.pk is not None:
@@ -191,7 +208,8 @@ def _is_expression(value: Any) -> bool:
 def _typed(column: Field[Any, Any], value: Any) -> Any:
     if isinstance(value, FieldFile):
         return value.name
-    return aware(column.to_python(value))
+    found = column.to_python(value)
+    return aware(found) if isinstance(found, dt.datetime) else found
 
 
 def _is_same(column: Field[Any, Any], old: Any, new: Any, using: str) -> bool:

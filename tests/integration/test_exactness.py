@@ -304,6 +304,25 @@ def test_a_receiver_that_raises_and_whose_error_is_swallowed_inside_a_transactio
 
 
 @pytest.mark.usefixtures("created")
+def test_while_a_signal_is_muted_nothing_fires_and_afterwards_everything_does() -> None:
+    receivers, post_save.receivers = post_save.receivers, []  # as factory_boy and others mute it
+    try:
+        Note.objects.create(title="A")
+    finally:
+        post_save.receivers = receivers
+    assert both() == (1, 0)
+    Note.objects.create(title="A")
+    assert both() == (2, 1)
+
+
+@pytest.mark.usefixtures("created")
+def test_a_signal_that_others_send_by_hand_is_heard_without_any_save() -> None:
+    note = Note(title="A")
+    post_save.send(sender=Note, instance=note, created=True, raw=False, using="default", update_fields=None)
+    assert both() == (0, 1)
+
+
+@pytest.mark.usefixtures("created")
 def test_the_message_tells_what_was_saved_whatever_receivers_make_of_the_object_afterwards() -> None:
     def change(*, instance: Note, **_: Any) -> None:
         instance.body = "never saved"

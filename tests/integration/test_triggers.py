@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.core import serializers
 from django.db import connection, connections, transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -194,8 +194,15 @@ def test_a_receiver_that_swallows_a_database_error_does_not_lose_the_save_silent
     assert Note.objects.count() == 0
 
 
-def test_a_model_without_trigger_is_saved_without_a_transaction_around_it(task: TaskDefinition) -> None:
+@pytest.mark.parametrize("had_one", [False, True])
+def test_a_model_without_trigger_is_saved_without_a_transaction_around_it(
+    task: TaskDefinition, had_one: bool
+) -> None:
     seen = []
+    if had_one:
+        trigger = make_trigger(task, "created")
+        Note.objects.create(title="A")
+        trigger.delete()
 
     def look(**_: Any) -> None:
         seen.append(connection.in_atomic_block)
@@ -206,6 +213,23 @@ def test_a_model_without_trigger_is_saved_without_a_transaction_around_it(task: 
     finally:
         post_save.disconnect(look, sender=Note)
     assert seen == [False]
+
+
+def test_a_trigger_that_appears_while_its_model_is_saved_waits_for_the_next_save(
+    task: TaskDefinition,
+) -> None:
+    """It would fire outside of the transaction that a save with triggers has."""
+    make_trigger(task, "created").delete()
+
+    def appear(**_: Any) -> None:
+        make_trigger(task, "created")
+        pre_save.disconnect(appear, sender=Note)
+
+    pre_save.connect(appear, sender=Note)
+    Note.objects.create(title="A")
+    assert sent() == []
+    Note.objects.create(title="B")
+    assert len(sent()) == 1
 
 
 def test_a_bulk_delete_of_an_unhooked_model_stays_fast(task: TaskDefinition) -> None:

@@ -260,3 +260,12 @@ def test_a_brokers_repr_names_it_without_its_url(odd):
     broker = Broker("default", f"redis://u:{odd}{SECRET}@host", f"redis://:{SECRET}@host", {"x": SECRET})
     assert SECRET not in repr(broker)
     assert "default" in repr(broker)
+
+
+def test_a_list_that_is_changed_in_place_is_looked_at_again():
+    allowed = ["json"]
+    with override_settings(DISPATCH={"SERIALIZERS": allowed}):
+        assert conf.SERIALIZERS == ["json"]
+        allowed.append("pickle")
+        with pytest.raises(ConfigurationError, match="pickle is refused"):
+            assert conf.SERIALIZERS

@@ -206,3 +206,15 @@ def test_expires_zero_is_now_not_never():
 def test_what_only_the_broker_or_the_worker_would_refuse_is_refused_at_once(options, complaint):
     with pytest.raises(InvalidOption, match=complaint):
         Call("t", **options)
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 3, "1"], ids=repr)
+def test_a_delivery_mode_is_one_or_two(value):
+    with pytest.raises(InvalidOption, match="delivery_mode must be 1"):
+        Call("t", delivery_mode=value)
+
+
+@pytest.mark.parametrize("name", [None, 1, "a\0"], ids=repr)
+def test_a_name_that_is_no_text_is_refused(name):
+    with pytest.raises(InvalidOption, match="name"):
+        Call(name)

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatch.core.call import Call
+from dispatch.core.routing import Target
 from dispatch.core.rules import (
     CREATED,
     DELETED,
@@ -21,7 +23,7 @@ from dispatch.core.rules import (
     Condition,
     Trigger,
 )
-from dispatch.exceptions import ConfigurationError
+from dispatch.exceptions import ConfigurationError, InvalidOption
 
 ORDERED = {"less": "<", "at_most": "<=", "greater": ">", "at_least": ">="}
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -193,6 +195,18 @@ def test_a_trigger_knows_which_old_values_it_needs():
         watched=("e",),
     )
     assert (found.compared, found.carried, found.reads) == ({"a", "e"}, {"c"}, {"a", "b", "c", "d"})
+
+
+def test_a_trigger_whose_options_cannot_be_used_says_so_when_it_fires_and_not_before():
+    broken = trigger(Condition("field", "equals", 1), countdown=-1)
+    assert not broken.fires(Seen(now={"field": 2}))
+    with pytest.raises(InvalidOption, match="countdown must be a number"):
+        assert broken.sends
+
+
+def test_a_trigger_knows_the_call_that_it_makes():
+    found = trigger(target=Target(queue="llm", priority=3), countdown=5)
+    assert found.sends == Call(found.task, queue="llm", priority=3, countdown=5)
 
 
 def test_a_trigger_that_cannot_work_says_so_when_its_event_comes_and_not_before():

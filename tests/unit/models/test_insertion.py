@@ -95,6 +95,28 @@ def test_each_row_is_due_by_the_databases_clock_or_at_its_own_moment(count):
 
 
 @FEW_AND_MANY
+def test_what_all_rows_have_in_common_is_stored_with_each(count):
+    shared = {
+        "task_name": "tasks.ä %s '",
+        "args": '["%s"]',
+        "options": {"priority": 3},
+        "headers": {"ü": None},
+        "queue": "llm",
+        "created_at": timezone.now(),
+        "expires_at": timezone.now(),
+        "ignore_result": True,
+        "attempts": 2,
+        "lease_token": new_task_id(),
+    }
+    rows = [fresh(**shared) for _ in range(count)]
+    insert(*rows)
+    assert len({row.id for row in rows}) == count
+    for row in rows:
+        found = stored(row)
+        assert {name: found[name] for name in shared} == shared
+
+
+@FEW_AND_MANY
 def test_the_rows_know_that_they_are_stored(count):
     rows = [fresh() for _ in range(count)]
     insert(*rows)
@@ -164,7 +186,7 @@ def test_a_connection_is_gone_when_its_thread_has_ended():
     connections_seen = []
 
     def work():
-        insertion._statement(connections["default"], insertion._OWN, 1)
+        insertion._statement(connections["default"], insertion._given(fresh()))
         connections_seen.append(weakref.ref(connections["default"]))
 
     thread = threading.Thread(target=work)

@@ -1,0 +1,33 @@
+"""Under which broker and queue a message waits, and where a stored one goes."""
+
+from __future__ import annotations
+
+import json
+
+from dispatch.core.routing import Destination, Request, Target
+from dispatch.models import OutboxMessage
+from dispatch.registry import Snapshot
+
+#: Stands in the place of a queue's name while a task is paused.
+PAUSED_TASK = "(paused task)"
+
+
+def resolve(message: OutboxMessage, snapshot: Snapshot) -> Destination:
+    """Return where a stored message goes now. Raises UnknownTask and NoDestination."""
+    name, request = message.task_name, None
+    if name in snapshot.tasks and snapshot.reads_arguments(name):
+        args, kwargs = json.loads(message.args), json.loads(message.kwargs)
+        request = Request(name, args, kwargs, message.options)
+    return snapshot.destination(name, Target(**message.explicit_target), request)
+
+
+def stamp(task_name: str, destination: Destination, snapshot: Snapshot) -> tuple[str, str]:
+    """Return the broker and the queue under whose names a message waits.
+
+    A claim passes over what is paused or failing by these names alone. So a message to an exchange waits under a queue
+    that it reaches, a paused one before others, and one of a paused task under no queue's name.
+    """
+    if task_name in snapshot.paused_tasks:
+        return destination.broker, PAUSED_TASK
+    paused = (queue for queue in destination.queues if queue in snapshot.paused)
+    return destination.broker, next(paused, destination.queue or next(iter(destination.queues), ""))
