@@ -22,6 +22,19 @@ from dispatch.exceptions import ConfigurationError
 from tests.support.regexes import Naive, trees, written
 
 QUICK = 0.5  # seconds of one match; the guard aims at some tenths of it on an idle machine
+YARDSTICK = 0.05  # seconds that a million steps of Python take on such a machine
+
+
+def is_quick(spent):
+    """Tell whether that was less than ``QUICK`` seconds on an idle machine; others are as slow as their Python is."""
+    return spent < QUICK or spent < QUICK * slowness()
+
+
+def slowness():
+    began, steps = time.process_time(), 0
+    for each in range(1_000_000):
+        steps += each & 3
+    return (time.process_time() - began) / YARDSTICK
 
 
 def accepts(pattern):
@@ -263,7 +276,7 @@ def test_an_accepted_pattern_is_quick_on_pumped_names(tree, end):
     accepted = accepts(pattern)
     event(f"accepted: {accepted}")
     assume(accepted)
-    assert slowest(pattern) < QUICK
+    assert is_quick(slowest(pattern))
 
 
 def test_these_names_bring_down_a_pattern_that_the_guard_refuses():
@@ -279,7 +292,7 @@ def test_these_names_bring_down_a_pattern_that_the_guard_refuses():
 @example("*" + "?" * 254)
 def test_every_glob_is_quick_and_its_translation_is_accepted(glob):
     check(fnmatch.translate(glob))
-    assert slowest(compile_pattern("glob", glob).pattern) < QUICK
+    assert is_quick(slowest(compile_pattern("glob", glob).pattern))
 
 
 # -- the guard's own time -----------------------------------------------------------
@@ -310,7 +323,7 @@ def test_the_guard_itself_is_quick_whatever_it_is_given(pattern):
     accepted = accepts(pattern)
     spent = time.process_time() - began
     event(f"accepted: {accepted}")
-    assert spent < QUICK
+    assert is_quick(spent)
 
 
 def test_the_bound_of_three_stars_is_of_the_order_that_counting_gives():
