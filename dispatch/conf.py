@@ -62,9 +62,8 @@ class Setting(Generic[T]):
         self.default = default
         self.accepts = accepts
         self.expected = expected
-        self._accepted: object = (
-            default  # what was read last, if nobody can change it: it is not looked at again
-        )
+        # What was read last, if nobody can change it in place: it is not looked at again.
+        self._accepted: object = default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
