@@ -32,8 +32,7 @@ run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay
 ##@ Work on it
 .PHONY: test
 test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
-	$(BIN)/python -m tests.matrix -m "not slow" $(PYTEST_ARGS)
-	cd $(WORKER) && .venv/bin/python -m pytest -m "not slow"
+	$(BIN)/python -m tests.suites -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out

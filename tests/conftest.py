@@ -13,9 +13,14 @@ from hypothesis import HealthCheck, settings
 from project.stack import embedded_broker
 from tests.support import servers
 
-# The machines are noisy: how long an example takes says nothing.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# What a property test tries: `make test` a few examples, the same at each run, `make test-slow` many, and others each
+# time. The machines are noisy: how long an example takes says nothing.
+UNTIMED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("few", UNTIMED, max_examples=25, derandomize=True)
+settings.register_profile("many", UNTIMED, max_examples=400)
+settings.load_profile("few")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -26,6 +31,22 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush() -> Iterator[None]:
+    """Empty the databases after a test that committed by as few statements as that takes."""
+    from django.test import TransactionTestCase
+
+    from tests.support.databases import delete_rows
+
+    def delete_all_rows(case: TransactionTestCase) -> None:
+        for alias in case._databases_names(include_mirrors=False):
+            delete_rows(alias)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", delete_all_rows)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +112,16 @@ def declared() -> Iterator[dict[Any, Any]]:
     yield code.declared
     code.declared.clear()
     code.declared.update(before)
+
+
+@pytest.fixture
+def temporary_models() -> Iterator[None]:
+    """Forget the models that the test defines in the app of notes: checks and pages list all that are installed."""
+    from django.apps import apps
+
+    models = apps.all_models["notes"]
+    before = dict(models)
+    yield
+    for name in models.keys() - before.keys():
+        del models[name]
+    apps.clear_cache()

@@ -32,17 +32,17 @@ LOOK = """
 """
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
-def broker_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
+#: Each database and each broker once; the other pairs are slow.
+PAIRS = ["sqlite-redis", "postgresql-rabbitmq", "mariadb-redis"]
+OTHERS = ["sqlite-rabbitmq", "postgresql-redis", "mariadb-rabbitmq"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def stack(
-    request: pytest.FixtureRequest, tmp_path: Path, broker_url: str, results_url: str
-) -> Iterator[Stack]:
+@pytest.fixture(params=[*PAIRS, *(pytest.param(pair, marks=pytest.mark.slow) for pair in OTHERS)])
+def stack(request: pytest.FixtureRequest, tmp_path: Path, results_url: str) -> Iterator[Stack]:
+    database, broker = request.param.split("-")
+    broker_url = request.getfixturevalue(f"{broker}_url")
     with (
-        fresh_database(request.param, tmp_path) as database_url,
+        fresh_database(database, tmp_path) as database_url,
         system(tmp_path, database_url, broker_url, results_url, "worker", "relay", "results") as stack,
     ):
         yield stack

@@ -1,12 +1,8 @@
-"""The outbox against a model of it: any sequence of saves, transactions and errors, one row per matching save.
-
-``EXACTNESS_EXAMPLES=1000`` runs more than the suite does.
-"""
+"""The outbox against a model of it: any sequence of saves, transactions and errors, one row per matching save."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext, suppress
@@ -35,8 +31,7 @@ from tests.support.registry import make_registry, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXAMPLES = int(os.environ.get("EXACTNESS_EXAMPLES", "12"))
-STEPS = int(os.environ.get("EXACTNESS_STEPS", "30"))
+EXAMPLES = settings.default.max_examples // 2  # of up to 30 steps each
 TITLES = ("a", "b")
 TAG_EVENTS = ("created", "updated", "deleted")
 M2M_EVENTS = dispatch_rules.M2M_EVENTS
@@ -398,16 +393,13 @@ def make(trigger: Trigger, text: str) -> Trigger:
     return trigger
 
 
+@pytest.mark.hypothesis
 @pytest.mark.usefixtures("house")
 def test_after_any_sequence_the_outbox_holds_one_row_for_each_matching_save_that_stands() -> None:
     run_state_machine_as_test(
         Exactness,
         settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize="EXACTNESS_EXAMPLES" not in os.environ,
-            suppress_health_check=list(HealthCheck),
+            max_examples=EXAMPLES, stateful_step_count=30, suppress_health_check=list(HealthCheck)
         ),
     )
     assert not connection.in_atomic_block

@@ -10,8 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.api import send_task, trigger
@@ -166,7 +165,6 @@ conditions = st.one_of(
 )
 
 
-@hypothesis(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=conditions, before=values, after=values)
 def test_the_preview_says_what_the_save_then_does(
     task: TaskDefinition, condition: tuple[str, str], before: str, after: str

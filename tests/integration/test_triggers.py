@@ -269,6 +269,7 @@ def test_trigger_errors_can_be_raised_instead_and_then_undo_the_save(
     assert Note.objects.count() == 0
 
 
+@pytest.mark.usefixtures("temporary_models")
 def test_a_proxy_fires_the_triggers_of_its_model(task: TaskDefinition) -> None:
     class Memo(Note):
         class Meta:

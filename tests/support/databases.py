@@ -1,4 +1,4 @@
-"""Databases as tests see them: a connection of another process, and a further alias."""
+"""Databases as tests see them: a connection of another process, a further alias, and how they are emptied."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import connections, transaction
 
 T = TypeVar("T")
+#: Rows that Django writes when it migrates, and that no test changes.
+KEPT = frozenset({"auth_permission", "django_content_type"})
 
 
 def elsewhere(work: Callable[[], T]) -> T:
@@ -39,3 +41,15 @@ def further_alias(name: str, **changes: Any) -> Iterator[str]:
         connections[name].close()
         del connections[name]
         del connections.settings[name]
+
+
+def delete_rows(using: str) -> None:
+    """Empty a database as Django's ``flush`` does, without truncating each table and asking for all permissions anew.
+
+    Both together cost a test on PostgreSQL 0.4 s, most of what it takes.
+    """
+    connection = connections[using]
+    tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
+    with connection.constraint_checks_disabled(), transaction.atomic(using), connection.cursor() as cursor:
+        for table in sorted(tables):
+            cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")

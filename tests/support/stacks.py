@@ -31,6 +31,15 @@ from dispatch.models import OutboxMessage
 from project.notes.models import Note
 def answer(value): print(json.dumps(value, default=str))
 """
+PREPARE = """
+    from django.core.management import call_command
+    call_command("migrate", verbosity=0)
+    call_command("dispatch", "manifest", "sync", {manifest!r})
+    call_command("configure_notes")
+    call_command("dispatch", "routes", "export", {routing!r})
+    answer(None)
+"""
+MANIFEST: list[str] = []  # the worker's, once it was asked
 
 
 @contextmanager
@@ -80,12 +89,23 @@ def system(
     )
     try:
         with stack:
-            stack.prepare()
+            prepare(stack)
             stack.start(*start)
             yield stack
     finally:
         if shared:
             delete_queue(broker_url, *QUEUES)
+
+
+def prepare(stack: Stack) -> None:
+    """Do what `Stack.prepare` does, in one process, with a manifest that the worker is asked for once."""
+    stack.directory.mkdir(parents=True, exist_ok=True)
+    manifest = stack.directory / "manifest.json"
+    if not MANIFEST:
+        stack.write_manifest(manifest)
+        MANIFEST.append(manifest.read_text())
+    manifest.write_text(MANIFEST[0])
+    in_django(stack, PREPARE.format(manifest=str(manifest), routing=str(stack.routing_file)))
 
 
 def in_django(stack: Stack, script: str, *, expect: int = 0) -> Any:

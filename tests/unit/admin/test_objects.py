@@ -57,6 +57,7 @@ def test_staff_who_may_not_view_messages_see_none(note):
     assert "None was sent" not in shown
 
 
+@pytest.mark.usefixtures("temporary_models")
 def test_messages_of_a_proxy_are_those_of_its_object(boss, note):
     from dispatch.admin import objects
 
@@ -65,15 +66,9 @@ def test_messages_of_a_proxy_are_those_of_its_object(boss, note):
             proxy = True
             app_label = "notes"
 
-    try:
-        message(note, "notes.proxynote")
-        assert objects.messages_of(note).count() == 1
-        assert objects.messages_of(ProxyNote(pk=note.pk)).count() == 1
-    finally:
-        from django.apps import apps
-
-        del apps.all_models["notes"]["proxynote"]
-        apps.clear_cache()
+    message(note, "notes.proxynote")
+    assert objects.messages_of(note).count() == 1
+    assert objects.messages_of(ProxyNote(pk=note.pk)).count() == 1
 
 
 def test_the_template_tag_works_on_any_page(note):

@@ -1,11 +1,7 @@
-"""An imported Celery app sends each message where Celery would, but for the differences that have a name.
-
-``PARITY_EXAMPLES=10000`` runs more than the suite does.
-"""
+"""An imported Celery app sends each message where Celery would, but for the differences that have a name."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +27,7 @@ from tests.support import celery_routing
 from tests.support.celery_routing import NAMES, Case, Seen, names_place
 from tests.support.foreign_routers import ROUTERS
 
-EXAMPLES = int(os.environ.get("PARITY_EXAMPLES", "90"))
+EXAMPLES = settings.default.max_examples // 2  # of configurations, for each way to begin the routes
 CALLS = 3
 FIRST = (None, "exact", "callable")
 PLACE = ("exchange", "type", "routing_key", "reached")
@@ -307,21 +303,19 @@ def calls_of_a_task(given):
     return st.tuples(st.just({}), *[celery_routing.calls(given)] * (CALLS - 1))
 
 
-def run(hits: Counter[str], examples=EXAMPLES, **options) -> None:
+def run(hits: Counter[str]) -> None:
     """Compare every name, each with calls of its own, under each generated configuration."""
     for first in FIRST:
-        _run(hits, first, max_examples=examples // len(FIRST), **options)
+        _run(hits, first)
 
 
-def _run(hits, first, **options):
+def _run(hits, first):
 
     @given(st.data())
     @settings(
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
         phases=[Phase.generate],  # shrinking takes minutes, and the assertion says it all
-        **options,
     )
     def check(data):
         found = data.draw(celery_routing.settings(first))
@@ -347,13 +341,10 @@ def brokers(settings, monkeypatch, db):
     monkeypatch.setattr(foreign, "_load", lambda app: app)
 
 
-def test_every_message_goes_where_celery_sends_it_but_for_the_differences_that_have_a_name(capsys):
+@pytest.mark.hypothesis
+def test_every_message_goes_where_celery_sends_it_but_for_the_differences_that_have_a_name():
     hits: Counter[str] = Counter()
-    run(hits, derandomize="PARITY_EXAMPLES" not in os.environ)
-    with capsys.disabled():
-        print(
-            f"\nparity of {EXAMPLES} configurations, {len(NAMES) * CALLS} messages each: {dict(hits.most_common())}"
-        )
+    run(hits)
     assert all(hits[tier] >= 20 for tier in TIERS), hits
     assert hits["equal"] > sum(hits[tier] for tier in TIERS) / 3
 
@@ -509,7 +500,7 @@ def test_the_comparison_sees_two_tiers_that_are_swapped(higher, monkeypatch):
 def test_generated_messages_see_two_tiers_that_are_swapped(higher, monkeypatch):
     PAIRS[higher][0](monkeypatch)
     with pytest.raises(AssertionError, match="dispatch"):
-        run(Counter(), derandomize=True)
+        run(Counter())
 
 
 def test_each_difference_is_a_row_of_the_docs_and_each_row_a_difference():

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.contract.stubs import HEADER, Offer, module, offered, registered
@@ -221,7 +221,6 @@ def offers(draw):
     )
 
 
-@settings(deadline=None)
 @given(st.lists(offers(), min_size=1, max_size=4, unique_by=lambda offer: offer.name))
 def test_any_manifest_gives_a_module_that_holds_nothing_but_its_definitions(given):
     tree = ast.parse(module(given))

@@ -8,7 +8,7 @@ import weakref
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.models import OutboxMessage, insertion
@@ -68,7 +68,6 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=st.lists(ROWS, min_size=1, max_size=DOCUMENT_FROM + 2))
 def test_what_is_stored_is_what_the_orm_stores(columns):
     ours, theirs = [fresh(**each) for each in columns], [fresh(**each) for each in columns]

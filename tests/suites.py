@@ -1,0 +1,173 @@
+"""Runs the suites of `make test` side by side: everything on SQLite, what touches the database on each server, the worker's.
+
+Arguments are pytest's, for every suite. While they run, a line says how far they are; then comes what failed, what was
+skipped and why, and the counts of each suite and of all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.servers import CHROMIUM, DATABASES, RABBITMQ, servers_required
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKER = ROOT / "worker_stub"
+ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models"]
+CORES = os.cpu_count() or 1
+# Without bytecode each of the many processes that tests start would compile the project anew.
+NOT_INHERITED = {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"}
+NO_TESTS_COLLECTED = 5  # of an argument such as -k, which another suite has tests for
+
+
+@dataclass
+class Suite:
+    """One run of pytest, whose reports are read while it writes them."""
+
+    name: str
+    arguments: list[str]
+    processes: int
+    python: Path = Path(sys.executable)
+    folder: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0
+    _read: int = 0
+
+    def start(self, directory: Path, arguments: list[str]) -> None:
+        self._reports = directory / f"{self.name}.jsonl"
+        self._output = directory / f"{self.name}.txt"
+        self._reports.touch()
+        command = [self.python, "-m", "pytest", "-q", "-n", str(self.processes), "--dist", "loadgroup"]
+        command += [f"--report-log={self._reports}", *arguments, *self.arguments]
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        self._started = time.monotonic()
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=inherited | self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def runs(self) -> bool:
+        """Read the reports that came since, and tell whether more will come."""
+        running = self._process.poll() is None
+        for report in self._new_reports():
+            self._count(report)
+        if running:
+            self.seconds = time.monotonic() - self._started
+        return running
+
+    @property
+    def failed(self) -> bool:
+        return self._process.returncode not in (0, NO_TESTS_COLLECTED)
+
+    def output(self) -> str:
+        return self._output.read_text(errors="replace")
+
+    def _new_reports(self) -> Iterator[dict]:
+        with self._reports.open("rb") as reports:
+            reports.seek(self._read)
+            for line in reports:
+                if not line.endswith(b"\n"):
+                    return  # it is being written
+                self._read += len(line)
+                yield json.loads(line)
+
+    def _count(self, report: dict) -> None:
+        outcome = report.get("outcome")
+        if outcome == "skipped":
+            _, _, reason = report["longrepr"]
+            self.reasons[reason.removeprefix("Skipped: ")] += 1
+        elif outcome == "failed":
+            self.failures.append(report["nodeid"])
+        elif report.get("when") != "call":
+            return
+        self.counts[outcome] += 1
+
+
+def suites() -> list[Suite]:
+    """Return the suites whose servers answer."""
+    databases = [
+        Suite(server.name, ON_EVERY_DATABASE, max(1, CORES // 2), environment={"DATABASE_URL": server.url})
+        for server in DATABASES.values()
+        if server.answers
+    ]
+    worker = Suite("worker_stub", [], 1, WORKER / ".venv" / "bin" / "python", WORKER)
+    return [Suite("SQLite", ["tests"], max(2, CORES)), *databases, worker]
+
+
+def missing_servers() -> list[str]:
+    found = {RABBITMQ.name: RABBITMQ.answers, "Chromium": bool(CHROMIUM)}
+    found |= {server.name: server.answers for server in DATABASES.values()}
+    return [name for name, is_there in found.items() if not is_there]
+
+
+def follow(running: list[Suite]) -> None:
+    """Show how far the suites are, until all have ended: on a terminal in one line, else a line now and then."""
+    is_terminal = sys.stdout.isatty()
+    shown = 0.0
+    while any([suite.runs() for suite in running]):
+        if time.monotonic() - shown > (0.5 if is_terminal else 20):
+            shown = time.monotonic()
+            print("\r\x1b[K" * is_terminal + progress(running), end="" if is_terminal else "\n", flush=True)
+        time.sleep(0.1)
+    print("\r\x1b[K" * is_terminal, end="")
+
+
+def progress(running: list[Suite]) -> str:
+    def so_far(suite: Suite) -> str:
+        return f"{suite.name} {suite.counts.total()}" + f" ({len(suite.failures)} failed)" * bool(
+            suite.failures
+        )
+
+    return " · ".join(map(so_far, running))
+
+
+def summary(ended: list[Suite]) -> Iterator[str]:
+    for suite in ended:
+        if suite.failed:
+            yield f"\n» {suite.name}\n{suite.output()}"
+    skipped = sum((suite.reasons for suite in ended), Counter())
+    if skipped:
+        yield "\nSkipped"
+        yield from (f"  {count:4}  {reason}" for reason, count in skipped.most_common())
+    if any(suite.failures for suite in ended):
+        yield "\nFailed"
+        yield from (f"  {suite.name}: {test}" for suite in ended for test in suite.failures)
+    yield f"\n{'':12}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}"
+    for suite in ended:
+        counts = "".join(
+            f"{suite.counts[key]:{width}}" for key, width in (("passed", 8), ("failed", 8), ("skipped", 9))
+        )
+        yield f"{suite.name:12}{counts}{suite.seconds:9.0f}"
+    total = sum((suite.counts for suite in ended), Counter())
+    yield f"\ntotal: {total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped"
+
+
+def main(arguments: list[str]) -> int:
+    missing, running = missing_servers(), suites()
+    with tempfile.TemporaryDirectory(prefix="dispatch-tests-") as directory:
+        for suite in running:
+            suite.start(Path(directory), arguments)
+        follow(running)
+        print("\n".join(summary(running)), flush=True)
+    if missing:
+        print(f"\nNot found, so not tested: {', '.join(missing)}.", flush=True)
+    return int(any(suite.failed for suite in running) or (bool(missing) and servers_required()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
