@@ -1,9 +1,14 @@
-"""P15: what a process pays to start with dispatch installed, beside one with django-celery-results alone."""
+"""P15: what a process pays to start with dispatch installed, beside one with django-celery-results alone.
+
+Bytecode is written, as pip does for what it installs: compiling dispatch at each start would cost more than running it.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +25,8 @@ CPU = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(1e3 * (u.ru_u
 MEMORY = "print(int(open('/proc/self/status').read().split('VmRSS:')[1].split()[0]) / 1024)"
 
 
-def started(apps: list[str], then: str, figure: str) -> float:
-    """Return the figure of a fresh process that set Django up."""
+def started(apps: list[str], then: str, figure: str, bytecode: str) -> float:
+    """Return the figure of a fresh process that set Django up, and keeps its bytecode in a folder."""
     code = f"""
 import django
 from django.conf import settings
@@ -31,9 +36,9 @@ django.setup()
 {figure}
 """
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, check=True, stdout=subprocess.PIPE, text=True
-    )
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
 
 
@@ -46,13 +51,15 @@ def main() -> None:
     }
     report, added = Report("startup", {}), {}
     for title, unit, figure in (("CPU", "ms", CPU), ("Memory", "MB", MEMORY)):
-        series = repeated({name: partial(start, figure) for name, start in contenders.items()}, REPEATS)
+        with tempfile.TemporaryDirectory() as bytecode:
+            starts = {name: partial(start, figure, bytecode) for name, start in contenders.items()}
+            series = repeated(starts, REPEATS)
         report.title(f"{title} of a process that calls django.setup()")
         for name, values in series.items():
             report.row(name, Figure.of(values), unit)
         added[unit] = difference(series, WITH, WITHOUT)
         report.row("added by dispatch", added[unit], unit)
-    report.title(f"Goal: at most {P15.goal:g} ms of CPU and {MOST_MEMORY} MB")
+    report.title(f"Goal: no more than {P15.goal} ms of CPU and {MOST_MEMORY} MB are added")
     report.goal(P15, added["ms"], {}, met=added["MB"].value <= MOST_MEMORY)
     report.write()
 

@@ -92,9 +92,9 @@ def _keys(found: Explanation, pages: Pages) -> Table:
 
 
 def _values(found: Destination) -> dict[str, str]:
-    broker = conf.brokers.get(found.broker)
     from dispatch.client.topology import number_on
 
+    broker = conf.brokers.get(found.broker)
     number = number_on(broker, found.priority) if broker else found.priority
     return {
         "queue": found.queue,
