@@ -9,6 +9,8 @@ import pytest
 
 DJANGO = [f"django.contrib.{app}" for app in ("admin", "auth", "contenttypes", "messages", "sessions")]
 CLIENTS = {"amqp", "celery", "kombu", "redis"}
+#: What checks arguments and patterns: loaded with the first registry that has any.
+CHECKERS = {"jsonschema_rs", "regex"}
 #: Rooms that cost something, and that only a command, a page or the reading of a result opens.
 ROOMS = {
     "dispatch.admin.detail",
@@ -68,11 +70,13 @@ def within(modules, packages):
     return {name for name in modules if any(f"{name}.".startswith(f"{package}.") for package in packages)}
 
 
-@pytest.mark.parametrize("then", ["", "import dispatch.api"], ids=["django.setup()", "import dispatch.api"])
+@pytest.mark.parametrize(
+    "then", ["", "import dispatch.api", "from django.contrib import admin; admin.site.urls"]
+)
 def test_a_process_that_starts_loads_no_client_of_a_broker_and_no_room_that_it_may_never_use(then):
     modules = loaded(["dispatch"], then)
     assert {"dispatch.admin", "dispatch.checks"} <= modules
-    assert not within(modules, CLIENTS | ROOMS)
+    assert not within(modules, CLIENTS | CHECKERS | ROOMS)
 
 
 def test_beside_django_celery_results_it_loads_no_more_of_celery_than_that_does():
