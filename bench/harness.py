@@ -32,7 +32,7 @@ SERVERS = {
 PACKAGES = ("Django", "celery", "psycopg", "PyMySQL", "django-celery-outbox")
 CHILD = "BENCH_DATABASE"
 
-#: Contender → microseconds an operation, one figure a repeat.
+#: Contender → one figure a repeat: microseconds an operation, unless the script says otherwise.
 Series = dict[str, list[float]]
 
 
@@ -94,7 +94,7 @@ def ratio(series: Series, above: str, below: str) -> Figure:
 
 
 def difference(series: Series, above: str, below: str) -> Figure:
-    """Return how many microseconds longer one contender took than another, repeat by repeat."""
+    """Return how much more one contender took than another, repeat by repeat."""
     return Figure.of([high - low for high, low in zip(series[above], series[below], strict=True)])
 
 

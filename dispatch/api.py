@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 from asgiref.sync import sync_to_async
 
 from dispatch import outbox
-from dispatch.client.results import async_result
 from dispatch.conf import DEFAULT_BROKER
 from dispatch.core.call import Call
 from dispatch.core.suppression import allow_triggers, suppress_triggers
@@ -167,6 +166,8 @@ def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKE
 
     ``broker`` is the alias the task was sent through; a message knows its own.
     """
+    from dispatch.client.results import async_result
+
     if isinstance(task, OutboxMessage):
         return async_result(str(task.pk), task.broker or broker)
     return async_result(str(task), broker)

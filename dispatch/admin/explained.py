@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 
-from dispatch import queues, registry
+from dispatch import registry
 from dispatch.admin import links, live, parts
 from dispatch.admin.links import Link
 from dispatch.core import routing
@@ -175,8 +175,10 @@ def concern_notes(names: Iterable[str]) -> list[Note]:
 
 def commands(destination: routing.Destination) -> list[str]:
     """Return the command lines of the workers that would consume what is sent there."""
+    from dispatch.queues import launches_for
+
     try:
-        return [launch.command for launch in queues.launches_for(destination)]
+        return [launch.command for launch in launches_for(destination)]
     except ConfigurationError as error:
         return [f"# {error}"]
 

@@ -42,6 +42,15 @@ def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | N
     return site.get_model_admin(model).has_view_permission(request)
 
 
+def may_view(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
+    """Tell whether this user may view the objects of a model; where the admin has none, by the bare permission."""
+    if model is None:
+        return False
+    if site.is_registered(model):
+        return site.get_model_admin(model).has_view_permission(request)
+    return request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+
+
 def find(label: str) -> type[Model] | None:
     """Return the model of a label such as ``notes.note``, None where it is no longer installed."""
     try:

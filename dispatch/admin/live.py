@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -17,9 +17,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from dispatch import queues, registry
+from dispatch import registry
 from dispatch.admin import links, parts
 from dispatch.models import Exchange, OutboxMessage, Queue, Route, TaskDefinition
+
+if TYPE_CHECKING:
+    from dispatch.queues import Seen, Sight
 
 MOST_ASKED = 100
 SHOWN_ON = (Queue, TaskDefinition, Route, Exchange, OutboxMessage)
@@ -49,15 +52,17 @@ def view(site: admin.AdminSite) -> Any:
     def seen(request: HttpRequest) -> JsonResponse:
         if not any(links.viewable(site, request, model) for model in SHOWN_ON):
             raise PermissionDenied
+        from dispatch.queues import sights
+
         names = request.GET.getlist("queue")[:MOST_ASKED]
-        shown = {name: _shown(sight) for name, sight in queues.sights.of(names).items()}
+        shown = {name: _shown(sight) for name, sight in sights.of(names).items()}
         known = registry.current().table.queues
         return JsonResponse(shown | {name: _stranger() for name in names if name not in known})
 
     return site.admin_view(seen)
 
 
-def _shown(sight: queues.Sight) -> dict[str, str]:
+def _shown(sight: Sight) -> dict[str, str]:
     kind, label = _verdict(sight.seen)
     return {
         "kind": kind,
@@ -77,7 +82,7 @@ def _stranger() -> dict[str, str]:
     return {"kind": "unknown", "label": _("not in the registry"), "counts": "", "note": "", "at": ""}
 
 
-def _verdict(seen: queues.Seen) -> tuple[str, str]:
+def _verdict(seen: Seen) -> tuple[str, str]:
     """Return the kind of badge and its text."""
     if seen.state == "down":
         return "unknown", _("the broker could not be asked")
@@ -92,7 +97,7 @@ def _verdict(seen: queues.Seen) -> tuple[str, str]:
     return "active", _("consumed")
 
 
-def _counts(seen: queues.Seen) -> str:
+def _counts(seen: Seen) -> str:
     """Return the numbers that the badge does not tell."""
     found: list[str] = []
     if seen.state == "missing":

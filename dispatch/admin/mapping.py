@@ -12,7 +12,6 @@ from django.forms import BaseInlineFormSet
 from django.utils.translation import gettext as _
 
 from dispatch.admin import links
-from dispatch.contract import misfits
 from dispatch.core import rules
 from dispatch.core.schema import Parameters, kinds, takes
 from dispatch.core.schema_words import describe
@@ -46,6 +45,8 @@ class ArgumentFormSet(FormSet):
     warnings: tuple[str, ...] = ()
 
     def clean(self) -> None:
+        from dispatch.contract import misfits
+
         super().clean()
         model = links.find(self.instance.model)
         if self.instance.task_id is None or model is None or any(self.errors):

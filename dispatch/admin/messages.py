@@ -15,7 +15,6 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from dispatch.admin import links, live, parts
-from dispatch.admin.detail import describe
 from dispatch.admin.log import BoundedPaginator, LogList, QueueFilter, TaskFilter, search
 from dispatch.admin.moves import MOVES, perform
 from dispatch.models import OutboxMessage
@@ -96,6 +95,8 @@ class OutboxMessageAdmin(parts.ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        from dispatch.admin.detail import describe
+
         message = self.get_object(request, object_id)
         if message is not None and self.has_view_permission(request, message):
             detail = describe(message, self.admin_site, request)

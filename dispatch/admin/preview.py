@@ -54,7 +54,7 @@ def context_for(found: Candidate, site: admin.AdminSite, request: HttpRequest) -
     Raises PermissionDenied for those who may not view the objects of the trigger's model.
     """
     model = links.find(found.trigger.model)
-    if model is None or not may_view(site, request, model):
+    if model is None or not links.may_view(site, request, model):
         raise PermissionDenied
     given = request.POST or (request.GET if "pk" in request.GET else None)
     form = PreviewForm(_with_event(given, found), initial={"event": found.first_event})
@@ -97,15 +97,6 @@ def _arguments(answer: Preview) -> list[tuple[str, str]]:
 def _with_event(given: Any, found: Candidate) -> Any:
     """Let an address name the object alone."""
     return given if given is None or "event" in given else {**given.dict(), "event": found.first_event}
-
-
-def may_view(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
-    """Tell whether this user may view the objects of a model; where the admin has none, by the bare permission."""
-    if model is None:
-        return False
-    if site.is_registered(model):
-        return site.get_model_admin(model).has_view_permission(request)
-    return request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
 
 
 def _object(site: admin.AdminSite, request: HttpRequest, found: Candidate, pk: str) -> Model:

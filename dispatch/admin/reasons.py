@@ -11,7 +11,6 @@ from dispatch import registry
 from dispatch.admin import destinations, explained
 from dispatch.admin.explained import MOST_SHOWN, MOST_UNFOLDED, Explained, Note, Pages, Table
 from dispatch.admin.links import Link
-from dispatch.client.topology import number_on
 from dispatch.conf import conf
 from dispatch.core import routing
 from dispatch.core.routing import Destination
@@ -93,6 +92,8 @@ def _keys(found: Explanation, pages: Pages) -> Table:
 
 
 def _values(found: Destination) -> dict[str, str]:
+    from dispatch.client.topology import number_on
+
     broker = conf.brokers.get(found.broker)
     number = number_on(broker, found.priority) if broker else found.priority
     return {

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 from dispatch.admin import destinations, links, objects, parts
 from dispatch.admin.explained import warn
 from dispatch.admin.models import columns, relations, watchable
-from dispatch.admin.preview import context_for, may_view
 from dispatch.admin.schema import parameters
 from dispatch.admin.triggerforms import ArgumentInline, ConditionInline, TriggerForm
 from dispatch.core import rules
@@ -28,7 +27,6 @@ from dispatch.models import TaskDefinition, Trigger
 from dispatch.models.triggers import EVENT_LABELS
 from dispatch.triggers.code import CodeTrigger, declared
 from dispatch.triggers.matching import AnyTrigger
-from dispatch.triggers.preview import Candidate, destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ class TriggerAdmin(parts.Admin):
         row = self.get_object(request, str(pk))
         if row is None:
             raise Http404
-        return self._preview(request, Candidate(row.spec(), row.enabled, row))
+        return self._preview(request, row.spec(), row)
 
     def code_preview_view(self, request: HttpRequest) -> HttpResponse:
         """Show what a trigger in code would send: the one with this name, model, task and events."""
@@ -131,18 +129,22 @@ class TriggerAdmin(parts.Admin):
         found = next((each for each in declared.values() if _key(each) == wanted), None)
         if found is None:
             raise Http404
-        return self._preview(request, Candidate(found))
+        return self._preview(request, found)
 
-    def _preview(self, request: HttpRequest, found: Candidate) -> HttpResponse:
-        if not self.has_view_permission(request, found.row):
+    def _preview(self, request: HttpRequest, trigger: AnyTrigger, row: Trigger | None = None) -> HttpResponse:
+        from dispatch.admin.preview import context_for
+        from dispatch.triggers.preview import Candidate
+
+        if not self.has_view_permission(request, row):
             raise PermissionDenied
+        found = Candidate(trigger, row is None or row.enabled, row)
         context = {
             **self.admin_site.each_context(request),
             **context_for(found, self.admin_site, request),
             "opts": self.opts,
             "media": self.media,
             "title": _("Preview"),
-            "subtitle": found.trigger.name,
+            "subtitle": trigger.name,
         }
         return TemplateResponse(request, "admin/dispatch/trigger/preview.html", context)
 
@@ -183,7 +185,7 @@ class TriggerAdmin(parts.Admin):
         )
 
     def _may_preview(self, request: HttpRequest, label: str) -> bool:
-        return may_view(self.admin_site, request, links.find(label))
+        return links.may_view(self.admin_site, request, links.find(label))
 
     def _code_preview_url(self, trigger: CodeTrigger) -> str:
         address = reverse("admin:dispatch_trigger_code_preview", current_app=self.admin_site.name)
@@ -224,6 +226,8 @@ def _parameters(pk: str) -> list[dict[str, Any]]:
 
 
 def _place(trigger: AnyTrigger) -> str:
+    from dispatch.triggers.preview import destination
+
     found, problem = destination(trigger)
     return destinations.place(found) if found else problem
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dispatch.client import encoding
 from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.encoding import DEFAULT_SERIALIZER, absence
@@ -196,6 +195,8 @@ def _check_encoding(plan: _Plan, args: list[Any], kwargs: dict[str, Any]) -> Non
     for codec in (serializer, compression):
         if codec and (lacking := absence(codec)):
             raise InvalidOption(f"{lacking}.")
+    from dispatch.client import encoding
+
     encoding.check(
         serializer, args, kwargs, encoding.embed(options.get("link", ()), options.get("link_error", ()))
     )
