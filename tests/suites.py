@@ -1,4 +1,4 @@
-"""Runs the suites of `make test` side by side: everything on SQLite, what touches the database on each server, the worker's.
+"""Runs the suites of `make test` side by side: all tests on SQLite, what needs a database on each server, the worker's.
 
 Arguments are pytest's, for every suite. While they run, a line says how far they are; then comes what failed, what was
 skipped and why, and the counts of each suite and of all.
@@ -119,7 +119,7 @@ def follow(running: list[Suite]) -> None:
     """Show how far the suites are, until all have ended: on a terminal in one line, else a line now and then."""
     is_terminal = sys.stdout.isatty()
     shown = 0.0
-    while any([suite.runs() for suite in running]):
+    while [suite for suite in running if suite.runs()]:
         if time.monotonic() - shown > (0.5 if is_terminal else 20):
             shown = time.monotonic()
             print("\r\x1b[K" * is_terminal + progress(running), end="" if is_terminal else "\n", flush=True)
