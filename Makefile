@@ -14,6 +14,9 @@ PIP_INSTALL = -m pip --disable-pip-version-check install
 # One line per package is progress; what is there already is not news.
 NEWS = grep --line-buffered -Ev '^Requirement already|^Looking in|^ +(Getting|Checking|Preparing|Installing)' || true
 
+# The interpreters that pyenv keeps, where there is one: its commands python3.12 and the like do nothing else.
+PYENVS = $$(pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]\.' | paste -sd:)
+
 # Isolated builds (of `-e .`) are pinned too; pip before 25.3 and since read different variables.
 PINNED = PIP_CONSTRAINT=$(CURDIR)/constraints/dev.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/constraints/dev.txt
 
@@ -41,6 +44,10 @@ test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites,
 
 .PHONY: test-all
 test-all: test test-slow ## Both
+
+.PHONY: matrix
+matrix: $(VENV)/.installed-matrix ## Unit and integration tests on each promised Python, Django and Celery that is there
+	PYENV_VERSION=$(PYENVS) $(BIN)/nox $(NOX_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Format, lint, types, layers, templates, migrations
@@ -72,7 +79,7 @@ venv: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs $(
 .PHONY: clean
 clean: ## Remove virtualenvs, caches and everything that was built or written
 	rm -rf $(VENV) $(WORKER_VENV) $(BENCH_VENV) var build dist docs/_build db.sqlite3* test_db*.sqlite3*
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .nox .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -69,8 +69,11 @@ def _wrapped(text: str) -> str:
 
 
 def _escaped(line: str) -> str:
-    """Return a line for a docstring: no quote ends it early, and what cannot be seen is written in ASCII."""
-    safe = line.replace("\\", "\\\\")
+    """Return a line for a docstring: no quote ends it early, and what cannot be seen is written in ASCII.
+
+    A lone surrogate becomes a question mark: since 3.13 Python compiles no docstring that holds one, escaped or not.
+    """
+    safe = line.encode("utf-8", "replace").decode().replace("\\", "\\\\")
     if '""' in safe or safe.startswith('"') or safe.endswith('"'):
         safe = safe.replace('"', r"\"")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in safe)

@@ -24,7 +24,7 @@ from dispatch.api import allow_triggers, message_enqueued, suppress_triggers, tr
 from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.triggers import firing
 from project.notes.models import Note, Tag
-from tests.support.databases import elsewhere
+from tests.support.databases import elsewhere, savepoint_create
 from tests.support.registry import TASK, make_registry, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,10 +84,10 @@ def test_of_nested_blocks_what_each_keeps_is_sent() -> None:
 @pytest.mark.usefixtures("created")
 def test_a_savepoint_made_by_hand_counts_too() -> None:
     with transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         Note.objects.create(title="A", body="undone")
         transaction.savepoint_rollback(savepoint)
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         Note.objects.create(title="B", body="kept")
         transaction.savepoint_commit(savepoint)
     assert bodies() == ["kept"]
@@ -258,7 +258,7 @@ def test_what_a_receiver_undoes_while_an_object_is_deleted_is_not_sent(task: Tas
         with suppress(Undo), transaction.atomic():
             Note.objects.create(title="A", body="undone")
             raise Undo
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         Note.objects.create(title="A", body="undone by hand")
         transaction.savepoint_rollback(savepoint)
         with transaction.atomic():
@@ -387,7 +387,8 @@ def listener() -> Iterator[list[str]]:
 
     def count(*, message: OutboxMessage, **_: Any) -> None:
         heard.append(message.object_pk)
-        Group.objects.bulk_create([Group(name="same"), Group(name="same")])
+        for _ in range(2):
+            Group.objects.create(name="same")
 
     message_enqueued.connect(count, dispatch_uid="test")
     yield heard

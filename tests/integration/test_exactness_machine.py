@@ -27,6 +27,7 @@ from dispatch.api import allow_triggers, suppress_triggers
 from dispatch.core import rules as dispatch_rules
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note, Tag
+from tests.support.databases import savepoint_create
 from tests.support.registry import make_registry, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -191,7 +192,7 @@ class Exactness(RuleBasedStateMachine):
     @precondition(lambda self: self.frames)
     @rule(kept=st.booleans())
     def create_in_a_savepoint_by_hand(self, kept: bool) -> None:
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         tag = Tag.objects.create(name=self._name(), colour="red")
         if kept:
             transaction.savepoint_commit(savepoint)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 
 T = TypeVar("T")
+#: Django 6.1 gave it this name.
+savepoint_create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
 #: Rows that Django writes when it migrates, and that no test changes.
 KEPT = frozenset({"auth_permission", "django_content_type"})
 

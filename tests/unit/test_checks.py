@@ -34,13 +34,6 @@ def fresh(settings, db):
     settings.DISPATCH = {"BROKERS": BROKERS, "REGISTRY_TTL": 0}
 
 
-@pytest.fixture
-def declared(monkeypatch):
-    """The triggers in code, those of other modules left out."""
-    monkeypatch.setattr(checks, "declared", {})
-    return monkeypatch
-
-
 @override_settings(DISPATCH={"BROKERS": BROKERS})
 def test_good_settings_pass():
     assert messages() == {}
@@ -146,7 +139,7 @@ def test_w003_tells_of_a_trigger_in_code_whose_task_nobody_offers(fresh, declare
     trigger = code.CodeTrigger(
         "notes.hooks.summarize", "notes.note", frozenset({"created"}), misspelt, dict, None, {}
     )
-    declared.setitem(checks.declared, trigger.name, trigger)
+    declared[trigger.name] = trigger
     [found] = on_database()["dispatch.W003"]
     assert f"@trigger notes.hooks.summarize sends '{misspelt}'" in found.msg
     assert f"did you mean '{TASK}'" in found.msg

@@ -43,9 +43,13 @@ class Command(BaseCommand):
             module.add(subparsers)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the subcommand; what goes wrong for a known reason is printed without a traceback."""
+        """Run the subcommand."""
+        options["run"](self, options)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Check and run; what goes wrong for a known reason is printed without a traceback."""
         try:
-            options["run"](self, options)
+            return super().execute(*args, **options)
         except DispatchError as error:
             raise CommandError(str(error)) from None
         except (OperationalError, ProgrammingError) as error:

@@ -40,11 +40,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def fresh(broker_settings, monkeypatch):
+def fresh(broker_settings, declared):
     """An empty memory broker, and no triggers but the test's own."""
     broker_settings("memory://")
-    monkeypatch.setattr(code, "declared", {})
-    monkeypatch.setattr("dispatch.management.subcommands.verify.declared", code.declared)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_messages_and_manifests_are_no_part_of_the_registry(rows):
 
 def test_reading_changes_nothing(rows):
     before = version()
-    list(Queue.objects.select_related().prefetch_related("bindings"))
+    list(Queue.objects.prefetch_related("bindings"))
     assert version() == before
 
 

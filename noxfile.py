@@ -1,0 +1,45 @@
+"""`make matrix`: unit and integration tests on every pair of Python and Django that is promised, and on the oldest Celery.
+
+An interpreter that this machine does not have is named in the report at the end; the others are tested.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+ROOT = Path(__file__).parent
+#: What a session chooses itself, and what hangs on that choice.
+CHOSEN = re.compile(r"(django|celery|kombu|amqp|billiard|vine|redis)==", re.IGNORECASE)
+PAIRS = [("3.11", "5.2"), ("3.12", "6.0"), ("3.13", "6.1")]
+
+
+@nox.session
+@nox.parametrize("python,django", PAIRS)
+def django(session: nox.Session, django: str) -> None:
+    """The newest Celery, on one version of Django and the oldest Python that it is promised for."""
+    run(session, f"Django=={django}.*")
+
+
+@nox.session(python="3.11")
+def oldest_celery(session: nox.Session) -> None:
+    """The oldest Celery that pyproject.toml promises."""
+    run(session, "Django==5.2.*", "celery==5.5.*")
+
+
+def run(session: nox.Session, *requirements: str) -> None:
+    pins = (ROOT / "constraints" / "dev.txt").read_text().splitlines(keepends=True)
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("".join(pin for pin in pins if not CHOSEN.match(pin)))
+    session.install("-q", "-r", "requirements/test.txt", *requirements, "-c", str(constraints))
+    session.run(
+        "python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "loadgroup",
+        "tests/unit", "tests/integration", *session.posargs,
+        env={"DATABASE_URL": None},
+    )  # fmt: skip
