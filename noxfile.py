@@ -1,4 +1,4 @@
-"""`make matrix`: unit and integration tests on every pair of Python and Django that is promised, and on the oldest Celery.
+"""`make matrix`: unit and integration tests on each promised pair of Python and Django, and on the oldest Celery.
 
 An interpreter that this machine does not have is named in the report at the end; the others are tested.
 """
