@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -282,7 +283,10 @@ def test_a_trigger_of_a_retired_task_leaves_a_dead_message_that_says_so() -> Non
     assert "worker 2.0 no longer offered it" in message.last_error
 
 
-def test_what_waits_of_a_retired_task_is_held_back_until_the_task_returns() -> None:
+def test_what_waits_of_a_retired_task_is_held_back_until_the_task_returns(
+    broker_settings: Callable[..., None], redis_url: str
+) -> None:
+    broker_settings(redis_url)
     contract.sync(offers(offer(), offer(PREVIEW)))
     held, free = (send_task(name, kwargs={"text": "a"}) for name in (SUMMARIZE, PREVIEW))
     contract.sync(offers(offer(PREVIEW)))

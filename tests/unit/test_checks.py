@@ -5,7 +5,6 @@ from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
 from django.test import override_settings
 
-from dispatch import checks
 from dispatch.checks import check_installed, check_registry
 from dispatch.models import RegistryVersion, Route, Trigger, TriggerArgument, TriggerCondition
 from dispatch.triggers import code
