@@ -82,7 +82,7 @@ def celery_matches(pattern, name):
 
 
 def matches(kind, pattern, name):
-    return Route(pattern, kind, Target()).matcher().match(name) is not None
+    return bool(Route(pattern, kind, Target()).matcher()(name))
 
 
 @given(globs.filter(lambda pattern: "*" in pattern), task_names)
