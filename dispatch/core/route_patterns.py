@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     import regex
 
 LONGEST_NAME = 255
-#: Seconds of the processor that one expression may spend on all names together, and on one when those are spent.
-MOST, LEAST = 0.2, 0.001
-#: A trial is five times as strict, so that what passed it is not given up by a slower machine.
-STRICTER = 5
+#: Seconds that an expression may spend on one name. Everyday ones spend 0.000003; what explodes, no limit is enough for.
+LIMIT = 0.005
+#: A trial is stricter, so that what passed it is not given up by a slower machine.
+TRIAL = 0.001
+#: Seconds for all names together; when they are spent, each further name has a tenth of the limit.
+ALL_NAMES = 0.1
 #: ``regex`` writes counted repetitions out when it compiles: nested ones would take the memory of the process.
 MOST_REPEATED = 1_000
 
@@ -63,7 +65,7 @@ def check(pattern: str, names: Iterable[str]) -> None:
     Raises ConfigurationError, with the reason and the remedy, for one that takes too long or cannot be used.
     """
     stuck: list[str] = []
-    matches = _Expression(pattern, stuck.append, STRICTER).match
+    matches = _Expression(pattern, stuck.append, TRIAL).match
     known = list(names)
     for name in (*known, *_pumped(pattern, known)):
         matches(name)
@@ -85,11 +87,11 @@ def too_long(pattern: str, name: str) -> str:
 class _Expression:
     """A regular expression that spends a bounded time on all names that it is asked for, and then matches none."""
 
-    def __init__(self, pattern: str, give_up: Callable[[str], None] | None, stricter: int = 1) -> None:
+    def __init__(self, pattern: str, give_up: Callable[[str], None] | None, limit: float = LIMIT) -> None:
         self._match = _compiled(pattern).match
         self._give_up = give_up
-        self._left = MOST / stricter
-        self._least = LEAST / stricter
+        self._limit = limit
+        self._left = ALL_NAMES
         self._is_given_up = False
 
     def match(self, name: str) -> bool:
@@ -97,9 +99,8 @@ class _Expression:
             return False
         began = time.perf_counter()
         try:
-            # The limit is the processor's time: a busy machine stops nothing. With "concurrent" each match would wait
-            # for the other threads.
-            limit = max(self._left, self._least)
+            # It is the processor's time: a busy machine stops nothing. "concurrent" would wait for the other threads.
+            limit = min(self._limit, max(self._left, self._limit / 10))
             found = self._match(name, timeout=limit, concurrent=False)
         except TimeoutError:
             self._is_given_up = True
