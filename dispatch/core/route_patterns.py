@@ -2,7 +2,7 @@
 
 A regular expression means what it means to Python's :mod:`re`, as in Celery, but is matched by the module ``regex``,
 which can be stopped. ``re`` tries one way to read the name after the other, and no clock ends that: ``(a|aa)+$`` on
-forty letters would hold up every process that reads the registry. What the two modules read differently is refused.
+a hundred letters would hold up every process that reads the registry. What the two modules read differently is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import regex
 
 LONGEST_NAME = 255
-#: Seconds that an expression may spend on one name. Everyday ones spend 0.000003; what explodes, no limit is enough for.
+#: Seconds that an expression may spend on one name. Everyday ones need 0.000003; for what explodes none is enough.
 LIMIT = 0.005
 #: A trial is stricter, so that what passed it is not given up by a slower machine.
 TRIAL = 0.001
@@ -113,7 +113,7 @@ class _Expression:
 
 @functools.lru_cache(maxsize=2_000)  # each change of the registry asks for the same ones again
 def _compiled(pattern: str) -> regex.Pattern[str]:
-    import regex  # noqa: PLC0415 - 20 ms that a process without such a route need not spend
+    import regex  # it takes 14 ms, which a process without such a route need not spend
 
     try:
         re.compile(pattern)
@@ -156,6 +156,7 @@ def _pumped(pattern: str, names: list[str]) -> Iterator[str]:
     letters = sorted({*"".join(words[:40]), "a", "A", ".", "_", "1"})
     parts = dict.fromkeys([*letters, *words, "a.", "ab", "aA", *names[:10]])
     heads = dict.fromkeys(["", head, *(name.rpartition(".")[0] + "." for name in names[:5])])
-    for start, part, end in product(heads, parts, ("!", "")):
-        yield (start + part * LONGEST_NAME)[: LONGEST_NAME - 1] + end
+    # With the pattern's own words at the end, the name has all that "regex" looks for before it tries anything.
+    for start, part, end in product(heads, parts, ("!", "", "!" + "".join(words)[: LONGEST_NAME // 2])):
+        yield (start + part * LONGEST_NAME)[: LONGEST_NAME - len(end)] + end
     yield from (f"{name}!"[-LONGEST_NAME:] for name in names)

@@ -28,6 +28,9 @@ def expression(pattern):
     [
         (EXPLODING, []),
         (r"(a|a)*$", []),
+        (r"(a|aa)*b", []),
+        (r"(?:(?>a|aa)*)*b", []),
+        (r"(?i)(k|KK)*x", []),
         (r"(\w|\w\w)+$", []),
         (r"(a|aa){50}b", []),
         (r"((?:a|aa)+)+$", []),
