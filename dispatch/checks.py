@@ -13,7 +13,7 @@ from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
 from dispatch.core import rules
-from dispatch.core.routing import compile_pattern
+from dispatch.core.route_patterns import compile_pattern, too_long
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
@@ -91,7 +91,7 @@ def check_installed(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """dispatch.W001 to W008, over the registry's rows; nothing while the tables are missing."""
+    """dispatch.W001 to W009, over the registry's rows; nothing while the tables are missing."""
     using = router.db_for_read(RegistryVersion)
     if not databases or using not in databases:
         return []
@@ -105,6 +105,7 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
             *_triggers(snapshot),
             *_code_triggers(snapshot),
             *_routes(using),
+            *_given_up(snapshot),
             *_priorities(snapshot),
             *_in_autocommit(),
         ]
@@ -171,6 +172,13 @@ def _routes(using: str) -> Iterator[CheckMessage]:
             yield checks.Warning(
                 f"Route {route.pattern!r} cannot work: {error}", hint=hint, id="dispatch.W004"
             )
+
+
+def _given_up(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
+    for route, name in snapshot.table.given_up.items():
+        hint = "Correct or disable it in the admin; until then it matches no task."
+        problem = too_long(route.pattern, name)
+        yield checks.Warning(f"Route {route.pattern!r} is given up: {problem}", hint=hint, id="dispatch.W009")
 
 
 def _priorities(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:

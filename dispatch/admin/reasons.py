@@ -12,7 +12,7 @@ from dispatch.admin import destinations, explained
 from dispatch.admin.explained import MOST_SHOWN, MOST_UNFOLDED, Explained, Note, Pages, Table
 from dispatch.admin.links import Link
 from dispatch.conf import conf
-from dispatch.core import routing
+from dispatch.core import route_patterns, routing
 from dispatch.core.routing import Destination
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Route
@@ -141,10 +141,10 @@ def _matched(row: Route) -> list[str]:
         name = rule(routing.Route(row.pattern, row.kind))
         return [task for task in snapshot.tasks if any(rule(r) == name for r in snapshot.candidates(task))]
     try:
-        pattern = routing.compile_pattern(row.kind, row.pattern)
+        matches = route_patterns.compile_pattern(row.kind, row.pattern)
     except ConfigurationError:
         return []
-    return [task for task in snapshot.tasks if pattern.match(task)]
+    return [task for task in snapshot.tasks if matches(task)]
 
 
 def _parted(

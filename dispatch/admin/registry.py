@@ -17,7 +17,7 @@ from dispatch import registry
 from dispatch.admin import inflow, live, parts, reasons
 from dispatch.admin.explained import Explained, ExplainedAdmin, Pages
 from dispatch.admin.pausing import PausingAdmin
-from dispatch.core import routing
+from dispatch.core import route_patterns
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Binding, Exchange, Queue, Route
@@ -267,7 +267,7 @@ def _is_router(route: Route) -> bool:
 def _matches(route: Route) -> list[str]:
     """Return the registered names that the pattern matches; an earlier route may take them first."""
     try:
-        pattern = routing.compile_pattern(route.kind, route.pattern)
+        matches = route_patterns.compile_pattern(route.kind, route.pattern)
     except ConfigurationError:
         return []
-    return [name for name in registry.current().tasks if pattern.match(name)]
+    return [name for name in registry.current().tasks if matches(name)]

@@ -105,8 +105,8 @@ def _routes(found: Difference, known: Known, snapshot: Snapshot) -> Iterator[Eff
     for route in snapshot.table.routes:
         if route.router is not None:
             continue
-        matcher = route.matcher()
-        if any(map(matcher.match, lost)) and not any(map(matcher.match, after)):
+        matches = route.matcher()
+        if any(map(matches, lost)) and not any(map(matches, after)):
             yield Effect("route", route.pattern, "", f"({route.kind}) matches no task any more.")
 
 

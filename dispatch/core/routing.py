@@ -7,15 +7,15 @@ default queue. :func:`merge` lets the higher level win, and :class:`RoutingTable
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from dispatch.core.amqp import key_matches
+from dispatch.core.route_patterns import Matcher, compile_pattern
 from dispatch.core.wording import suggest
-from dispatch.exceptions import ConfigurationError, NoDestination
+from dispatch.exceptions import NoDestination
 
 HIGHEST_PRIORITY = 9
 Entity = TypeVar("Entity")
@@ -120,9 +120,9 @@ class Route:
                 f"Correct it, or disable its route."
             ) from error
 
-    def matcher(self) -> re.Pattern[str]:
-        """Return the pattern as a regular expression to be used with ``match``, as Celery does."""
-        return compile_pattern(self.kind, self.pattern)
+    def matcher(self, give_up: Callable[[str], None] | None = None) -> Matcher:
+        """Return what tells whether a name matches; ``give_up`` is called with a name that takes too long."""
+        return compile_pattern(self.kind, self.pattern, give_up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +148,6 @@ class Destination:
         return self.exchange_type == "fanout"
 
 
-def compile_pattern(kind: str, pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a route's pattern, to be used with ``match``.
-
-    As in Celery (``celery.app.routes``), a glob is :mod:`fnmatch`'s and matches the whole name, while a regular
-    expression is tried at the start of it.
-
-    Raises ConfigurationError for a regular expression that does not compile.
-    """
-    if kind == "exact":
-        return re.compile(re.escape(pattern) + r"\Z")
-    if kind == "glob":
-        return re.compile(fnmatch.translate(pattern))
-    try:
-        return re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:  # the last two: absurd repetitions and nesting
-        raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}.") from None
-
-
 def merge(high: Target, low: Target) -> Target:
     """Return ``high`` completed by ``low``, key by key.
 
@@ -182,7 +164,10 @@ def merge(high: Target, low: Target) -> Target:
 
 
 class RoutingTable:
-    """The queues, exchanges and routes of the registry, ready to be asked."""
+    """The queues, exchanges and routes of the registry, ready to be asked.
+
+    ``given_up`` holds the routes whose regular expression took too long, with the name: from then on they match none.
+    """
 
     def __init__(
         self,
@@ -196,7 +181,11 @@ class RoutingTable:
         self.routes = tuple(routes)
         self.default = Target(queue=default_queue)
         self._to_queue: dict[tuple[str, int | None], Destination] = {}
-        self._matchers = [(None if route.router else route.matcher(), route) for route in self.routes]
+        self.given_up: dict[Route, str] = {}
+        self._matchers = [(self._matcher(route), route) for route in self.routes]
+
+    def _matcher(self, route: Route) -> Matcher | None:
+        return None if route.router else route.matcher(partial(self.given_up.__setitem__, route))
 
     def candidates(self, task: str) -> tuple[Route, ...]:
         """Return the routes that may decide: the router callables before the first pattern that matches, and it."""
@@ -204,13 +193,13 @@ class RoutingTable:
         for matcher, route in self._matchers:
             if matcher is None:
                 found.append(route)
-            elif matcher.match(task):
+            elif matcher(task):
                 return (*found, route)
         return tuple(found)
 
     def matching(self, task: str) -> tuple[Route, ...]:
         """Return every route that has to do with a name: those whose pattern matches, and all router callables."""
-        return tuple(route for matcher, route in self._matchers if matcher is None or matcher.match(task))
+        return tuple(route for matcher, route in self._matchers if matcher is None or matcher(task))
 
     def target_for(self, own: Target, candidates: Iterable[Route], request: Request) -> Target:
         """Return what the registry asks for: the task's definition, then the first route, then the default."""

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
-from dispatch.core import patterns, routing
+from dispatch.core import route_patterns, routing
 from dispatch.core.encoding import COMPRESSIONS, absence
 from dispatch.core.schema import Parameters
 from dispatch.exceptions import ConfigurationError
@@ -108,7 +108,8 @@ class Route(WithTarget):
             raise ValidationError(_("This route decides nothing: choose a queue, an exchange or a priority."))
         try:
             if self.kind == self.Kind.REGEX:
-                patterns.check(self.pattern)
+                names = TaskDefinition.objects.values_list("name", flat=True)
+                route_patterns.check(self.pattern, names)
         except ConfigurationError as error:
             raise ValidationError({"pattern": str(error)}) from None
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dispatch.core.message import MASK
+from dispatch.core.route_patterns import too_long
 from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
 from dispatch.core.rules import Trigger
 from dispatch.core.schema import Parameters, wants_text
 from dispatch.core.wording import suggest
 from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
+
+logger = logging.getLogger("dispatch.registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Snapshot:
             task.name for task in self.tasks.values() if task.paused or task.retired
         )
         self.plans: dict[Hashable, Any] = {}
-        self._candidates = {name: table.candidates(name) for name in self.tasks}
+        self._candidates = self._resolved()
         self._targets = {
             name: table.target_for(task.target, self._candidates[name], Request(name))
             for name, task in self.tasks.items()
@@ -93,7 +97,22 @@ class Snapshot:
     def candidates(self, name: str) -> tuple[Route, ...]:
         """Return the routes that may decide for a name, registered or not."""
         found = self._candidates.get(name)
-        return self.table.candidates(name) if found is None else found
+        return self._tried(name) if found is None else found
+
+    def _resolved(self) -> dict[str, tuple[Route, ...]]:
+        """Return the candidates of each registered name; a route that is given up on the way is so for all of them."""
+        while True:
+            given_up = len(self.table.given_up)
+            found = {name: self._tried(name) for name in self.tasks}
+            if len(self.table.given_up) == given_up:
+                return found
+
+    def _tried(self, name: str) -> tuple[Route, ...]:
+        given_up = set(self.table.given_up)
+        found = self.table.candidates(name)
+        for route in self.table.given_up.keys() - given_up:
+            logger.error("Route %r is given up: %s", route.pattern, too_long(route.pattern, name))
+        return found
 
     def reads_arguments(self, name: str) -> bool:
         """Tell whether a router callable, which may read the arguments, has a say in where a task goes."""

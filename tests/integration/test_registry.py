@@ -161,6 +161,24 @@ def test_a_broken_route_is_left_out_and_the_others_work(caplog: pytest.LogCaptur
     assert "'(' is left out" in caplog.text
 
 
+def test_a_route_that_takes_too_long_is_given_up_for_every_task_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    task = make_registry()
+    for name in ("a", "a" * 200 + "!", "a" * 250 + "!"):
+        make_task(name)
+    Route.objects.bulk_create(
+        [Route(position=0, pattern="(a|aa)+$", kind="regex", queue=Queue.objects.get(name="llm"))]
+    )
+    assert {name: registry.current().destination(name).queue for name in registry.current().tasks} == {
+        task.name: "llm",
+        "a": "default",
+        "a" * 200 + "!": "default",
+        "a" * 250 + "!": "default",
+    }
+    assert caplog.text.count("'(a|aa)+$' is given up") == 1
+
+
 def test_a_process_that_lives_in_transactions_loads_a_change_once_and_then_looks_once_per_ttl(
     ttl: Callable[[float], None],
 ) -> None:

@@ -161,6 +161,14 @@ def test_w004_tells_of_a_router_callable_that_cannot_be_imported(fresh, settings
     assert "cannot be imported" in found.msg
 
 
+def test_w009_tells_of_a_route_that_takes_too_long(fresh, caplog):
+    queue = make_queue("default", is_default=True)
+    make_task("w" * 254 + "!")
+    Route.objects.create(pattern="(w|ww)+$", kind="regex", queue=queue)
+    [found] = on_database()["dispatch.W009"]
+    assert "'(w|ww)+$' is given up: '(w|ww)+$' can take too long: on the task name 'wwww" in found.msg
+
+
 def test_w005_tells_of_a_definition_that_was_written_past_its_form(fresh):
     make_queue("default", is_default=True)
     make_task("malformed", parameters=[])

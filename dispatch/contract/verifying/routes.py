@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dispatch.contract.verifying import findings
 from dispatch.contract.verifying.findings import Finding
 from dispatch.contract.verifying.world import World, enumerated
-from dispatch.core import routing
+from dispatch.core import route_patterns, routing
 from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import Route
@@ -17,7 +17,7 @@ from dispatch.registry.loading import find_router
 def check(world: World) -> Iterator[Finding]:
     """Yield what is wrong with routes. What a router callable decides, only a call can tell: those are passed over."""
     for route in world.snapshot.table.routes:
-        if route.router is None:
+        if route.router is None and route not in world.snapshot.table.given_up:
             yield from _route(world, route)
     yield from _left_out(world)
     for name in sorted(world.sent & world.snapshot.tasks.keys()):
@@ -25,8 +25,8 @@ def check(world: World) -> Iterator[Finding]:
 
 
 def _route(world: World, route: routing.Route) -> Iterator[Finding]:
-    matcher = route.matcher()
-    matched = [name for name in world.known if matcher.match(name)]
+    matches = route.matcher()
+    matched = [name for name in world.known if matches(name)]
     if not matched:
         yield _unmatched(world, route)
         return
@@ -48,12 +48,14 @@ def _unmatched(world: World, route: routing.Route) -> Finding:
 
 
 def _left_out(world: World) -> Iterator[Finding]:
+    for route, name in world.snapshot.table.given_up.items():
+        yield findings.BROKEN_ROUTE.found(route.pattern, problem=route_patterns.too_long(route.pattern, name))
     for row in Route.objects.filter(enabled=True):
         try:
             if row.kind == Route.Kind.CALLABLE:
                 find_router(row.pattern)
             else:
-                routing.compile_pattern(row.kind, row.pattern)
+                route_patterns.compile_pattern(row.kind, row.pattern)
         except ConfigurationError as error:
             yield findings.BROKEN_ROUTE.found(row.pattern, problem=str(error))
 

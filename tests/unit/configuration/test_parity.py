@@ -452,7 +452,7 @@ def swap_routes_and_default(monkeypatch):
 
 def swap_two_routes(monkeypatch):
     def candidates(self, task):
-        return tuple(route for route in reversed(self.routes) if route.router or route.matcher().match(task))
+        return tuple(route for route in reversed(self.routes) if route.router or route.matcher()(task))
 
     monkeypatch.setattr(RoutingTable, "candidates", candidates)
 

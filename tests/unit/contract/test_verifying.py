@@ -332,6 +332,12 @@ def test_a_router_callable_that_cannot_be_used_is_told(registry, verify):
     assert "not listed" in found["C024"]["sentence"]
 
 
+def test_a_route_that_takes_too_long_is_told(registry, verify):
+    make_task("w" * 254 + "!")
+    Route.objects.create(pattern="(w|ww)+$", kind="regex", queue=Queue.objects.first())
+    assert "is left out: '(w|ww)+$' can take too long" in verify()["C024"]["sentence"]
+
+
 def test_a_task_without_a_destination_is_told(registry, verify):
     Queue.objects.update(is_default=False)
     Route.objects.all().delete()

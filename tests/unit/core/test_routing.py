@@ -8,6 +8,7 @@ from celery.app.routes import MapRoute
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatch.core.route_patterns import compile_pattern
 from dispatch.core.routing import (
     Binding,
     Exchange,
@@ -16,7 +17,6 @@ from dispatch.core.routing import (
     Route,
     RoutingTable,
     Target,
-    compile_pattern,
     merge,
 )
 from dispatch.exceptions import ConfigurationError, NoDestination
@@ -82,7 +82,7 @@ def celery_matches(pattern, name):
 
 
 def matches(kind, pattern, name):
-    return Route(pattern, kind, Target()).matcher().match(name) is not None
+    return bool(Route(pattern, kind, Target()).matcher()(name))
 
 
 @given(globs.filter(lambda pattern: "*" in pattern), task_names)
@@ -184,6 +184,15 @@ def test_an_exchange_reaches_each_bound_queue_of_its_own_broker_once(table):
     found = table.destination(Target(exchange="media", routing_key="audio.wav"))
     assert found.queues == ("all", "stt")
     assert (found.broker, found.exchange, found.routing_key) == ("default", "media", "audio.wav")
+
+
+def test_a_route_that_takes_too_long_is_given_up_and_the_next_one_decides(table):
+    slow = Route("(t|tt)+$", "regex", Target(queue="llm"))
+    tried = RoutingTable([], [], [slow, Route("t*", "glob", Target(queue="default"))], None)
+    assert asked(tried, "tt") == Target(queue="llm")
+    assert asked(tried, "t" * 254 + "!") == Target(queue="default")
+    assert asked(tried, "tt") == Target(queue="default")
+    assert tried.given_up == {slow: "t" * 254 + "!"}
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_headers_exchange_is_accepted_on_a_broker_that_speaks_amqp():
 
 
 def test_a_pattern_that_can_explode_is_refused_when_it_is_saved(refusal):
-    refused = refusal(Route(pattern="(a+)+$", kind="regex", priority=1))
+    refused = refusal(Route(pattern="(a|aa)+$", kind="regex", priority=1))
     assert "can take too long" in refused["pattern"]
 
 
