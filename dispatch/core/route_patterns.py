@@ -40,7 +40,8 @@ READ_OTHERWISE = {
     r"\}\+": "a count that keeps what it took, a{2}+: write (?>a{2})",
     r"\{(?!\d+(?:,\d*)?\}|,\d+\})": "a brace that counts nothing: write \\{",
 }
-COUNT = re.compile(r"\\.|(\)?)\{(\d*),?(\d*)\}", re.DOTALL)
+#: A count, with the one character or set that it repeats; where that is none, it is taken to repeat a group.
+COUNT = re.compile(r"(\\.|[\w.\]])?\{(\d*),?(\d*)\}|\\.", re.DOTALL)
 
 
 def compile_pattern(kind: str, pattern: str, give_up: Callable[[str], None] | None = None) -> Matcher:
@@ -119,12 +120,7 @@ def _compiled(pattern: str) -> regex.Pattern[str]:
         re.compile(pattern)
         _refuse_what_is_read_otherwise(pattern)
         return regex.compile(pattern, cache_pattern=False)
-    except (
-        re.error,
-        regex.error,
-        OverflowError,
-        RecursionError,
-    ) as error:  # the last two: absurd counts and nesting
+    except (re.error, regex.error, OverflowError, RecursionError) as error:  # the last: absurd nesting
         raise ConfigurationError(f"{pattern!r} is not a regular expression: {error}.") from None
 
 
@@ -143,9 +139,8 @@ def _repeated(pattern: str) -> int:
     """Return a bound of how often a part is written out, counts of groups being taken for nested."""
     of_groups, of_others = [1], [1]
     for found in COUNT.finditer(pattern):
-        if found[1] is not None:
-            most = max(int(digits or 1) for digits in (found[2], found[3]))
-            (of_groups if found[1] else of_others).append(most)
+        most = max(int(digits or 1) for digits in found.group(2, 3))
+        (of_others if found[1] else of_groups).append(most)
     return math.prod(of_groups) * max(of_others)
 
 

@@ -107,6 +107,8 @@ def test_what_does_not_compile_is_refused_with_the_reason(pattern):
         ("a{1,2", r"write \{"),
         ("a{}", r"write \{"),
         ("(?:){4000000000}", "use * or + in place of large counts"),
+        ("(?x)((a) {99} ) {99} ", "use * or + in place of large counts"),
+        ("((a)(?#x){99}){99}", "use * or + in place of large counts"),
         ("((a{1,40}){1,40}){1,40}b", "use * or + in place of large counts"),
     ],
 )
@@ -118,7 +120,9 @@ def test_what_would_be_read_otherwise_than_by_python_is_refused_with_the_remedy(
         compile_pattern("regex", pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"a\{e\}", r"\(?\(x", r"[a:]", rf"a{{{MOST_REPEATED}}}", r"\}+"])
+@pytest.mark.parametrize(
+    "pattern", [r"a\{e\}", r"\(?\(x", r"[a:]", rf"a{{{MOST_REPEATED}}}", r"\}+", r"[a]{1,255}\.\w{1,255}"]
+)
 def test_what_looks_like_it_and_is_read_alike_is_accepted(pattern):
     check(pattern, [])
 
