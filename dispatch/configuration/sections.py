@@ -73,11 +73,8 @@ class Section:
     def rows(self, using: str) -> Any:
         """Return the rows as this connection sees them."""
         related = [field.name for field in self.fields if field.is_relation]
-        return (
-            self.model.objects.using(using)
-            .select_related(*related or [None])
-            .order_by(*self.model._meta.ordering)
-        )
+        rows = self.model.objects.using(using).order_by(*self.model._meta.ordering)
+        return rows.select_related(*related) if related else rows
 
     def plain(self, row: Any) -> dict[str, Any]:
         """Return a row's columns as JSON's own types; a related row is given by its name."""
