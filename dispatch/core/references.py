@@ -13,13 +13,13 @@ from urllib.parse import unquote
 from dispatch.core.message import unescape
 from dispatch.exceptions import ConfigurationError
 
-#: Keywords whose schemas judge the same value, and those whose schemas judge a part of it.
+#: Keywords whose schemas judge the same value, and those whose schemas judge a part of it, or none.
 IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 INSIDE = (
     "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
-    "prefixItems", "items", "contains", "unevaluatedItems",
+    "prefixItems", "items", "contains", "unevaluatedItems", "$defs", "definitions",
 )  # fmt: skip
-NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies"})
+NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"})
 UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 #: How often one value may be judged, and how deep; unions of hundreds of pydantic's models stay far below.
 MOST, DEEPEST = 10_000, 32

@@ -31,13 +31,13 @@ SENTENCES = {
     "ExclusiveMaximum": "{value} is greater than or equal to the maximum of {limit}",
     "ExclusiveMinimum": "{value} is less than or equal to the minimum of {limit}",
     "FalseSchema": "nothing is accepted here, and {value} was given",
-    "MaxItems": "{value} has more than the {limit} items accepted",
-    "MaxLength": "{value} is longer than {limit} characters",
-    "MaxProperties": "{value} has more than the {limit} keys accepted",
+    "MaxItems": "{value} has more items than the maximum of {limit}",
+    "MaxLength": "{value} has more characters than the maximum of {limit}",
+    "MaxProperties": "{value} has more keys than the maximum of {limit}",
     "Maximum": "{value} is greater than the maximum of {limit}",
-    "MinItems": "{value} has fewer than the {limit} items asked for",
-    "MinLength": "{value} is shorter than {limit} characters",
-    "MinProperties": "{value} has fewer than the {limit} keys asked for",
+    "MinItems": "{value} has fewer items than the minimum of {limit}",
+    "MinLength": "{value} has fewer characters than the minimum of {limit}",
+    "MinProperties": "{value} has fewer keys than the minimum of {limit}",
     "Minimum": "{value} is less than the minimum of {limit}",
     "MultipleOf": "{value} is not a multiple of {multiple_of}",
     "Not": "{value} is what the schema excludes",
@@ -121,9 +121,14 @@ def canonical(schema: Any, root: Mapping[str, Any]) -> CanonicalSchema | None:
 
 def covers(new: CanonicalSchema | None, old: CanonicalSchema | None) -> bool:
     """Tell whether ``new`` surely accepts every value that ``old`` accepts."""
-    from jsonschema_rs.canonical import Containment
+    from jsonschema_rs.canonical import CanonicalizationError, Containment
 
-    return new is not None and old is not None and new.covers(old) is Containment.YES
+    if new is None or old is None:
+        return False
+    try:
+        return new == old or new.covers(old) is Containment.YES
+    except CanonicalizationError:  # nor is a form known of every negation
+        return False
 
 
 def pointer(path: Sequence[str | int]) -> str:
