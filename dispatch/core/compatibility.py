@@ -15,7 +15,6 @@ from dispatch.core.validation import canonical, covers, same
 from dispatch.core.wording import shorten
 
 VARIADIC, FURTHER, RETURNS = "*args", "**kwargs", "return value"
-REMARKS = frozenset({"$schema", "$comment", "title", "description"})
 ABSENT = object()
 
 
@@ -59,10 +58,7 @@ class _Calls:
 
     def __init__(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         # The arguments are an object, said or not: it is what both schemas judge.
-        self._old, self._new = (
-            {**{key: each for key, each in schema.items() if key not in REMARKS}, "type": "object"}
-            for schema in (old, new)
-        )
+        self._old, self._new = ({**schema, "type": "object"} for schema in (old, new))
         self._properties = old.get("properties", {}), new.get("properties", {})
         self._required = old.get("required", ()), new.get("required", ())
         self._positional = tuple(old.get("x-positional", ())), tuple(new.get("x-positional", ()))

@@ -19,7 +19,9 @@ INSIDE = (
     "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
     "prefixItems", "items", "contains", "unevaluatedItems", "$defs", "definitions",
 )  # fmt: skip
-NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"})
+NAMED = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"}
+)
 UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 #: How often one value may be judged, and how deep; unions of hundreds of pydantic's models stay far below.
 MOST, DEEPEST = 10_000, 32
@@ -38,7 +40,9 @@ def check_references(root: Mapping[str, Any], start: Any) -> None:
         if isinstance(schema, Mapping) and id(schema) not in seen:
             seen.add(id(schema))
             if "$id" in schema and schema is not root:
-                raise ConfigurationError("The schema holds another with an $id: write it under $defs instead.")
+                raise ConfigurationError(
+                    "The schema holds another with an $id: write it under $defs instead."
+                )
             _cost(root, schema, costs)
             pending += [*_parts(schema, IN_PLACE + INSIDE), *dict(_targets(root, schema)).values()]
 

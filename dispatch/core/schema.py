@@ -172,9 +172,7 @@ class Parameters:
         ]
         return f"{name} ({', '.join(remarks)})" if remarks else name
 
-    def _explain(
-        self, error: ValidationError, given: Mapping[str, Any], positional: int
-    ) -> InvalidArguments:
+    def _explain(self, error: ValidationError, given: Mapping[str, Any], positional: int) -> InvalidArguments:
         path, sentence = explain(error, self.schema, given)
         if path and path[0] in self.positional[:positional]:
             return _misfit(sentence, pointer(["args", self.positional.index(str(path[0])), *path[1:]]))

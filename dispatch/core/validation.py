@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 DOCUMENT = "urn:dispatch:schema"
 #: Sentences by kind of error; the braces hold the value and what the kind itself tells.
 SENTENCES = {
-    "AdditionalProperties": "{names} {was} unexpected: no further keys are accepted",
+    "AdditionalProperties": "no key {names} is accepted here",
     "Constant": "{expected_value!r} was expected, not {value}",
     "Contains": "{value} does not hold the items that the schema asks for",
     "Enum": "{value} is not one of {options}",
     "ExclusiveMaximum": "{value} is greater than or equal to the maximum of {limit}",
     "ExclusiveMinimum": "{value} is less than or equal to the minimum of {limit}",
-    "FalseSchema": "nothing is accepted here, and {value} was given",
+    "FalseSchema": "{value} is not accepted here",
     "MaxItems": "{value} has more items than the maximum of {limit}",
     "MaxLength": "{value} has more characters than the maximum of {limit}",
     "MaxProperties": "{value} has more keys than the maximum of {limit}",
@@ -45,13 +45,15 @@ SENTENCES = {
     "Pattern": "{value} does not match {asked!r}",
     "Required": "{property!r} is a required property",
     "Type": "{value} is not of type {names}",
-    "UnevaluatedProperties": "{names} {was} unexpected: no further keys are accepted",
+    "UnevaluatedProperties": "no key {names} is accepted here",
     "UniqueItems": "{value} holds an item twice",
 }
 UNIONS = ("AnyOf", "OneOfNotValid")
 #: Levels that schemas to be compared may have, all definitions together: the library recurses through them.
 DEEPEST_COMPARED = 1_000
 DEFINITIONS = ("$defs", "definitions")
+#: What a schema says of itself, whatever it accepts.
+REMARKS = frozenset({"$schema", "$id", "$comment", "title", "description"})
 #: Letters, digits and the like as pydantic's engine reads ``\w``, by category, and all other characters.
 WORD, OTHER = r"\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}", r"\p{No}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{S}\p{Z}\p{C}"
 UNICODE = {r"\d": r"\p{Nd}", r"\D": r"\P{Nd}", r"\w": WORD, r"\W": OTHER, r"\Z": r"\z"}
@@ -85,7 +87,7 @@ def explain(error: ValidationError, schema: Any, value: Any) -> tuple[list[str |
     Of a union, it is the error of the alternative that was meant, where one can be told.
     """
     error = _meant(error)
-    return error.instance_path, shorten(_sentence(error, schema, value))
+    return error.instance_path, shorten(_sentence(error, schema, _at(value, error.instance_path)))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -102,6 +104,8 @@ def canonical(schema: Any, root: Mapping[str, Any]) -> CanonicalSchema | None:
     """
     import jsonschema_rs as library
 
+    if isinstance(schema, Mapping):
+        schema = {keyword: each for keyword, each in schema.items() if keyword not in REMARKS}
     definitions = {keyword: root[keyword] for keyword in DEFINITIONS if keyword in root}
     document = {**definitions, "allOf": [schema]}
     try:
@@ -176,8 +180,9 @@ def _rank(error: ValidationError) -> tuple[int, list[str | int]]:
 
 
 def _sentence(error: ValidationError, schema: Any, value: Any) -> str:
+    """Return the sentence of an error in ``value`` itself."""
     kind = type(error.kind).__name__
-    value = represent(_at(value, error.instance_path))
+    value = represent(value)
     if kind == "PropertyNames":
         inner: ValidationError = error.kind.error  # type: ignore[attr-defined]
         return f"a key: {_sentence(inner, schema, inner.instance)}"
@@ -190,9 +195,8 @@ def _sentence(error: ValidationError, schema: Any, value: Any) -> str:
         )
     facts = error.kind.as_dict()
     names = facts.get("unexpected") or facts.get("types") or ()
-    facts |= {"names": " or ".join(map(repr, names)), "was": "was" if len(names) == 1 else "were"}
-    asked = _at(schema, error.schema_path)
-    return SENTENCES.get(kind, "{value}: " + _braceless(error.message)).format(value=value, asked=asked, **facts)
+    facts |= {"value": value, "names": " or ".join(map(repr, names)), "asked": _at(schema, error.schema_path)}
+    return SENTENCES[kind].format(**facts) if kind in SENTENCES else f"{value}: {error.message}"
 
 
 def _sentence_of_union(error: ValidationError, value: str) -> str:
@@ -213,10 +217,6 @@ def _at(value: Any, path: Sequence[str | int]) -> Any:
         return functools.reduce(operator.getitem, path, value)
     except (LookupError, TypeError):
         return None
-
-
-def _braceless(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _readable(schema: Any) -> Any:

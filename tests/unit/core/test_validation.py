@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatch.core.validation import canonical, compiled, covers, same
-from dispatch.exceptions import ConfigurationError
 
 S, INT, ANY = {"type": "string"}, {"type": "integer"}, {}
 SCALARS = [None, True, False, 0, 1, 2, 3, -1, 1.5, 2.0, "", "a", "bb", "x1"]
