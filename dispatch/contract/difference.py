@@ -9,8 +9,8 @@ from typing import Any
 
 from dispatch.core import manifest as documents
 from dispatch.core.compatibility import Change, compare, compare_returns
-from dispatch.core.coverage import same
 from dispatch.core.schema import Parameters
+from dispatch.core.validation import same
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Manifest, TaskDefinition
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dispatch.core.coverage import Coverage, same
 from dispatch.core.schema_words import describe
+from dispatch.core.validation import canonical, covers, same
 from dispatch.core.wording import shorten
 
 VARIADIC, FURTHER, RETURNS = "*args", "**kwargs", "return value"
@@ -49,7 +49,7 @@ def compare_returns(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Cha
     """Return what changes for readers of a task's return value, given as two schemas."""
     if same(old, new):
         return ()
-    fits = Coverage(new, old).covers(new, old)  # whatever comes now could have come before
+    fits = covers(canonical(old, old), canonical(new, new))  # whatever comes now could have come before
     return (Change(RETURNS, not fits, _was(old, new)),)
 
 
@@ -62,14 +62,13 @@ class _Calls:
         self._properties = old.get("properties", {}), new.get("properties", {})
         self._required = old.get("required", ()), new.get("required", ())
         self._positional = tuple(old.get("x-positional", ())), tuple(new.get("x-positional", ()))
-        self._coverage = Coverage(self._old, self._new)
 
     def changes(self) -> Iterator[Change]:
         found = list(self._by_parameter())
         yield from found
         if any(change.breaking for change in found):
             return
-        if not self._coverage.covers(self._old, self._new):
+        if not self._covers(self._old, self._new):
             yield Change("", True, "it cannot be shown that every earlier call is still accepted")
 
     def _by_parameter(self) -> Iterator[Change]:
@@ -86,12 +85,21 @@ class _Calls:
         further = (schema.get("additionalProperties", True) for schema in (self._old, self._new))
         yield from self._rest(FURTHER, *further)
 
+    def _covers(self, old: Any, new: Any) -> bool:
+        """Tell whether ``new``, a part of the new schema, surely accepts what ``old`` does, a part of the old one."""
+        return covers(canonical(new, self._new), canonical(old, self._old))
+
+    def _alike(self, old: Any, new: Any) -> bool:
+        """Tell whether two parts surely say the same, whatever their titles and descriptions."""
+        was, is_ = canonical(old, self._old), canonical(new, self._new)
+        return (covers(was, is_) and covers(is_, was)) or (same(old, new) and same(self._old, self._new))
+
     def _added(self, name: str) -> Change:
         kind = describe(self._properties[1][name])
         if name in self._required[1]:
             return Change(name, True, f"is new and required: {kind}")
         before = self._old.get("additionalProperties", True)
-        if before is not False and not self._coverage.covers(before, self._properties[1][name]):
+        if before is not False and not self._covers(before, self._properties[1][name]):
             return Change(
                 name, True, f"is new, optional: {kind}; callers could pass anything under this name"
             )
@@ -99,7 +107,7 @@ class _Calls:
 
     def _gone(self, name: str) -> Change:
         further = self._new.get("additionalProperties", True)
-        if further is not False and self._coverage.covers(self._properties[0][name], further):
+        if further is not False and self._covers(self._properties[0][name], further):
             return Change(name, False, "is no longer named, and still accepted among further arguments")
         return Change(name, True, "is gone")
 
@@ -109,8 +117,8 @@ class _Calls:
         if name in self._required[0] and name not in self._required[1]:
             yield Change(name, False, "was required, is optional")
         was, is_ = (properties[name] for properties in self._properties)
-        if not self._coverage.alike(was, is_):
-            yield Change(name, not self._coverage.covers(was, is_), _was(was, is_))
+        if not self._alike(was, is_):
+            yield Change(name, not self._covers(was, is_), _was(was, is_))
         yield from _default(name, was, is_)
 
     def _places(self) -> Iterator[Change]:
@@ -141,14 +149,14 @@ class _Calls:
             yield Change(name, False, "can be given by name too")
 
     def _rest(self, name: str, was: Any, is_: Any) -> Iterator[Change]:
-        if self._coverage.alike(was, is_):
+        if self._alike(was, is_):
             return
         if was is False:
             yield Change(name, False, f"is new: {describe(is_)}")
         elif is_ is False:
             yield Change(name, True, "is gone: no further arguments are accepted")
         else:
-            yield Change(name, not self._coverage.covers(was, is_), _was(was, is_))
+            yield Change(name, not self._covers(was, is_), _was(was, is_))
 
 
 def _default(name: str, was: Any, is_: Any) -> Iterator[Change]:

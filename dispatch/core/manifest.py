@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from dispatch.core.message import plain, represent
-from dispatch.core.references import endless
 from dispatch.core.schema import Parameters
-from dispatch.core.wording import shorten
+from dispatch.core.validation import compiled
 from dispatch.exceptions import ConfigurationError, InvalidArguments, InvalidManifest
 
 FORMAT = 1
@@ -231,9 +227,7 @@ def _parameters(schema: dict[str, Any], whose: str) -> dict[str, Any]:
 
 def _schema(schema: dict[str, Any], whose: str) -> dict[str, Any]:
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise InvalidManifest(f"{whose}: not a JSON Schema (2020-12): {shorten(error.message)}") from None
-    if reference := endless(schema):
-        raise InvalidManifest(f"{whose}: its schema refers to {reference!r} without end: correct the worker.")
+        compiled(schema)
+    except ConfigurationError as error:
+        raise InvalidManifest(f"{whose}: {error}") from None
     return schema

@@ -1,14 +1,50 @@
-"""``$ref`` inside one JSON Schema: what it points at, and whether following it ever ends."""
+"""``$ref`` inside one JSON Schema: what it points at, and whether judging a value by it stays short.
+
+Neither the length of a chain of references nor the number of its branches is bounded by the library that judges: forty
+levels of ``allOf``, each naming the next twice, take it hours, and a chain of thousands the stack of the process.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from dispatch.core.message import unescape
+from dispatch.exceptions import ConfigurationError
 
-#: Keywords whose schemas judge the same value, not a part of it.
-IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+#: Keywords whose schemas judge the same value, and those whose schemas judge a part of it, or none.
+IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
+INSIDE = (
+    "properties", "patternProperties", "additionalProperties", "propertyNames", "unevaluatedProperties",
+    "prefixItems", "items", "contains", "unevaluatedItems", "$defs", "definitions",
+)  # fmt: skip
+NAMED = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"}
+)
+UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
+#: How often one value may be judged, and how deep; unions of hundreds of pydantic's models stay far below.
+MOST, DEEPEST = 10_000, 32
+
+
+def check_references(root: Mapping[str, Any], start: Any) -> None:
+    """Raise ConfigurationError unless all that ``start``, a part of ``root``, refers to is in ``root`` and ends.
+
+    A model that holds a list of its own kind ends with the value; ``{"$ref": "#"}`` does not.
+    """
+    costs: dict[int, tuple[int, int]] = {}
+    seen: set[int] = set()
+    pending = [start]
+    while pending:
+        schema = pending.pop()
+        if isinstance(schema, Mapping) and id(schema) not in seen:
+            seen.add(id(schema))
+            if "$id" in schema and schema is not root:
+                raise ConfigurationError(
+                    "The schema holds another with an $id: write it under $defs instead."
+                )
+            _cost(root, schema, costs)
+            pending += [*_parts(schema, IN_PLACE + INSIDE), *dict(_targets(root, schema)).values()]
 
 
 def resolve(root: Any, reference: Any) -> Any:
@@ -19,7 +55,7 @@ def resolve(root: Any, reference: Any) -> Any:
     if not isinstance(reference, str) or (reference != "#" and not reference.startswith("#/")):
         raise LookupError(reference)
     found = root
-    for step in reference.split("/")[1:]:
+    for step in unquote(reference).split("/")[1:]:
         try:
             found = found[int(step)] if isinstance(found, list) else found[unescape(step)]
         except (TypeError, ValueError):
@@ -27,53 +63,52 @@ def resolve(root: Any, reference: Any) -> Any:
     return found
 
 
-def endless(root: Mapping[str, Any]) -> str:
-    """Return a reference that leads to itself without descending into the value, "" where there is none.
-
-    A model that holds a list of its own kind descends, and ends with the value; ``{"$ref": "#"}`` does not.
-    """
-    done: set[str] = set()
-    for reference in _references(root):
-        try:
-            if _returns(root, reference, done, ()):
-                return reference
-        except RecursionError:
-            return reference
-    return ""
-
-
-def _returns(root: Any, reference: str, done: set[str], path: tuple[str, ...]) -> bool:
-    if reference in path:
-        return True
-    if reference in done:
-        return False
-    try:
-        next_ = list(_in_place(resolve(root, reference)))
-    except LookupError:
-        next_ = []
-    found = any(_returns(root, each, done, (*path, reference)) for each in next_)
-    done.add(reference)
-    return found
-
-
-def _in_place(schema: Any) -> Iterator[str]:
-    """Yield the references that judge the same value as ``schema`` does."""
+def _cost(
+    root: Any, schema: Any, costs: dict[int, tuple[int, int]], depth: int = 0, last: str = ""
+) -> tuple[int, int]:
+    """Return how often and how deep ``schema`` judges one value, ``last`` being the reference that led there."""
     if not isinstance(schema, Mapping):
-        return
-    if isinstance(schema.get("$ref"), str):
-        yield schema["$ref"]
-    named = schema.get("dependentSchemas")
-    for part in [*map(schema.get, IN_PLACE), list(named.values()) if isinstance(named, Mapping) else []]:
-        for each in part if isinstance(part, list) else [part]:
-            yield from _in_place(each)
+        return 1, 0
+    height = costs[id(schema)][1] if id(schema) in costs else 0
+    if depth + height > DEEPEST:
+        raise ConfigurationError(
+            f"The schema refers to {last!r} without end, or judges one value in more than {DEEPEST} steps: correct it."
+        )
+    if id(schema) not in costs:
+        inner = [_cost(root, part, costs, depth + 1, last) for part in _parts(schema, IN_PLACE)]
+        inner += [_cost(root, part, costs, depth + 1, name) for name, part in _targets(root, schema)]
+        # What no other keyword has judged is found by asking them all again.
+        again = 3 if UNEVALUATED & schema.keys() else 1
+        often = 1 + again * sum(each for each, _ in inner)
+        costs[id(schema)] = often, 1 + max((deep for _, deep in inner), default=0)
+    if costs[id(schema)][0] > MOST:
+        raise ConfigurationError(
+            f"The schema judges one value more than {MOST:,} times, as its references name others again and again: "
+            "correct it."
+        )
+    return costs[id(schema)]
 
 
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for each in value.values():
-            yield from _references(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _references(each)
+def _parts(schema: Mapping[str, Any], keywords: tuple[str, ...]) -> Iterator[Any]:
+    for keyword in keywords:
+        found = schema.get(keyword)
+        if isinstance(found, list):
+            yield from found
+        elif keyword in NAMED and isinstance(found, Mapping):
+            yield from found.values()
+        else:
+            yield found
+
+
+def _targets(root: Any, schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what the schema refers to, with the reference."""
+    for keyword in ("$ref", "$dynamicRef"):
+        if keyword not in schema:
+            continue
+        try:
+            yield str(schema[keyword]), resolve(root, schema[keyword])
+        except LookupError:
+            raise ConfigurationError(
+                f"The schema refers to {schema[keyword]!r}, which it does not hold: "
+                "put it under $defs, and refer to it there."
+            ) from None

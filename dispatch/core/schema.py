@@ -1,22 +1,19 @@
-"""A task's parameters: the JSON Schema of a call, compiled once and asked at each send."""
+"""A task's parameters: the JSON Schema of a call, compiled at the first send and asked at each."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
-from referencing import Registry
-from referencing.exceptions import Unresolvable
+from typing import TYPE_CHECKING, Any
 
 from dispatch.core.message import escape, unescape
-from dispatch.core.predicates import Predicate, compiled
-from dispatch.core.references import endless
-from dispatch.core.wording import shorten, suggest
+from dispatch.core.validation import compiled, explain, pointer
+from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError, Validator
 
 
 class Parameters:
@@ -34,24 +31,17 @@ class Parameters:
         self.positional: tuple[str, ...] = tuple(schema.get("x-positional", ()))
         self.positional_only = frozenset(schema.get("x-positional-only", ()))
         self.is_open = schema.get("additionalProperties", True) is not False or "patternProperties" in schema
-        # A registry of its own: jsonschema would otherwise fetch a remote $ref over HTTP.
-        self._validator = Draft202012Validator(dict(schema), registry=Registry())
-        self._variadic = schema.get("x-variadic")
 
     @staticmethod
     def check_schema(schema: Any) -> None:
         """Raise ConfigurationError if ``schema`` is not a JSON Schema (2020-12) of an object, or never ends."""
         if not isinstance(schema, dict):
             raise ConfigurationError("The schema of a task's parameters must be a JSON object.")
-        try:
-            Draft202012Validator.check_schema(schema)
-            Draft202012Validator.check_schema(schema.get("x-variadic", True))
-        except SchemaError as error:
-            raise ConfigurationError(f"Not a JSON Schema (2020-12): {error.message}") from None
+        compiled(schema)
+        if "x-variadic" in schema:
+            compiled(schema, "x-variadic")
         if schema.get("type", "object") != "object":
             raise ConfigurationError('The parameters are given by name: the schema\'s type must be "object".')
-        if reference := endless(schema):
-            raise ConfigurationError(f"The schema refers to {reference!r} without end: correct it.")
         for keyword in ("x-positional", "x-positional-only"):
             names = schema.get(keyword, [])
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -68,22 +58,12 @@ class Parameters:
         """
         if not self.schema:
             return
-        try:
-            given = self._by_name(args, kwargs)
-            if self._surely_fits(given):
-                return
-            self._check_names(given)
-            error = best_match(self._validator.iter_errors(given))
-        except Unresolvable as reference:
-            raise ConfigurationError(
-                f"The task's schema refers to {reference.ref!r}, which it does not hold: correct its parameters."
-            ) from None
-        except RecursionError:
-            raise ConfigurationError(
-                "The task's schema refers to itself without end: correct its parameters."
-            ) from None
-        if error is not None:
-            raise self._explain(error, len(args))
+        given = self._by_name(args, kwargs)
+        if self._validator.is_valid(given):
+            return
+        self._check_names(given)
+        if error := _first_error(self._validator, given):
+            raise self._explain(error, given, len(args))
 
     def check_masked(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], sensitive: Collection[str]
@@ -103,12 +83,12 @@ class Parameters:
             raise InvalidArguments(f"{what}; sensitive values are not shown.", error.pointer) from None
 
     @cached_property
-    def _surely_fits(self) -> Predicate:
-        return compiled(self.schema) or _unsure
+    def _validator(self) -> Validator:
+        return compiled(self.schema)
 
     @cached_property
-    def _surely_fits_variadic(self) -> Predicate:
-        return compiled(self._variadic, self.schema) or _unsure
+    def _variadic(self) -> Validator:
+        return compiled(self.schema, "x-variadic")
 
     def placed(self, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return args and kwargs of a call whose arguments are all known by name, as a trigger's mapping has them."""
@@ -142,17 +122,15 @@ class Parameters:
         if not rest:
             return
         start = len(self.positional)
-        if self._variadic is None:
+        if "x-variadic" not in self.schema:
             raise InvalidArguments(
                 f"{start + len(rest)} positional arguments given, at most {start} accepted: {self._accepted()}.",
                 f"/args/{start}",
             )
-        validator = self._validator.evolve(schema=self._variadic)
         for index, value in enumerate(rest, start):
-            if self._surely_fits_variadic(value):
-                continue
-            if error := best_match(validator.iter_errors(value)):
-                raise InvalidArguments(f"{error.message} (at /args/{index}).", f"/args/{index}")
+            if error := _first_error(self._variadic, value):
+                path, sentence = explain(error, self.schema, value)
+                raise _misfit(sentence, pointer(["args", index, *path]))
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
         for name in self.required:
@@ -194,18 +172,25 @@ class Parameters:
         ]
         return f"{name} ({', '.join(remarks)})" if remarks else name
 
-    def _explain(self, error: ValidationError, positional: int) -> InvalidArguments:
-        path = [str(step) for step in error.absolute_path]
+    def _explain(self, error: ValidationError, given: Mapping[str, Any], positional: int) -> InvalidArguments:
+        path, sentence = explain(error, self.schema, given)
         if path and path[0] in self.positional[:positional]:
-            root = ["args", str(self.positional.index(path[0]))]
-        else:
-            root = ["kwargs", *path[:1]]
-        pointer = "".join(f"/{escape(step)}" for step in [*root, *path[1:]])
-        return InvalidArguments(f"{shorten(error.message)} (at {pointer}).", pointer)
+            return _misfit(sentence, pointer(["args", self.positional.index(str(path[0])), *path[1:]]))
+        return _misfit(sentence, pointer(["kwargs", *path]))
 
 
-def _unsure(value: Any) -> bool:
-    return False
+def _first_error(validator: Validator, value: Any) -> ValidationError | None:
+    from jsonschema_rs import ValidationError
+
+    try:
+        validator.validate(value)
+    except ValidationError as error:
+        return error
+    return None
+
+
+def _misfit(sentence: str, at: str) -> InvalidArguments:
+    return InvalidArguments(f"{sentence} (at {at}).", at)
 
 
 def kinds(schema: Any) -> frozenset[str]:

@@ -13,9 +13,9 @@ from dispatch.contract.verifying.offers import Offer
 from dispatch.contract.verifying.world import TaskUse, World, enumerated
 from dispatch.contract.waiting import among, refused, unsent
 from dispatch.core.compatibility import compare
-from dispatch.core.coverage import same
 from dispatch.core.manifest import Task
 from dispatch.core.schema import Parameters
+from dispatch.core.validation import same
 from dispatch.core.wording import suggest
 from dispatch.models import TaskDefinition
 

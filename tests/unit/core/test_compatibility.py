@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from random import Random
 
 import pytest
@@ -73,8 +72,8 @@ def breaks(old, new):
         (task(a=BOOL), task(a={"enum": [True, False, None]}), False, "a was boolean, is one of true, false, null"),
         (task(a={**INT, "minimum": 1}), task(a={**INT, "minimum": 0}), False, "a was integer ≥ 1, is integer ≥ 0"),
         (task(a={**INT, "minimum": 0}), task(a={**INT, "minimum": 1}), True, "a was integer ≥ 0, is integer ≥ 1"),
-        (task(a={**INT, "maximum": 5}), task(a={**INT, "exclusiveMaximum": 6}), False,
-         "a was integer ≤ 5, is integer < 6"),
+        (task(a={**INT, "maximum": 5}), task(a={**INT, "exclusiveMaximum": 7}), False,
+         "a was integer ≤ 5, is integer < 7"),
         (task(a={**INT, "default": 1}), task(a={**INT, "default": 2}), False, "a has another default: was 1, is 2"),
         (task(a={**INT, "default": 0}), task(a={**INT, "default": False}), False,
          "a has another default: was 0, is false"),
@@ -129,7 +128,8 @@ def test_parameters_that_change_places_are_each_told_and_break_callers():
         (model(), model(further=False), True),
         (model(further=False), model(), False),
         (model(y=ref("M")), model(y=ref("M")), False),
-        (model(y=ref("M")), model(y=union(ref("M"), N)), False),
+        (model(y=ref("M")), model(y=union(ref("M"), N)), True),  # recursive and changed: nothing is shown
+        (model(y=ref("M")), {**model(y=ref("M")), "title": "M", "description": "Holds its own kind."}, False),
         (model(y=union(ref("M"), N)), model(y=ref("M")), True),
         (model(y=ref("missing")), model(y=ref("elsewhere")), True),
     ],
@@ -151,6 +151,11 @@ def test_titles_descriptions_and_the_order_of_keys_are_no_change():
     assert compare(old, new) == ()
 
 
+def test_what_no_caller_can_notice_is_no_change_however_it_is_written():
+    assert compare(task(a={**INT, "maximum": 5}), task(a={**INT, "exclusiveMaximum": 6})) == ()
+    assert compare(task(a=union(S, N)), task(a={"type": ["null", "string"]})) == ()
+
+
 @pytest.mark.parametrize(
     "loop", [{"$ref": "#/$defs/L"}, {"anyOf": [{"$ref": "#/$defs/L"}, N]}, {"allOf": [{"$ref": "#"}]}]
 )
@@ -159,7 +164,29 @@ def test_references_without_end_are_called_breaking_and_do_not_crash(loop):
     assert breaks(old, task(a=ref("L"), defs={"L": loop}))
 
 
-def test_schemas_too_intricate_to_compare_are_called_breaking_in_bounded_time():
+@pytest.mark.parametrize("keyword", ["anyOf", "allOf", "oneOf", "not"])
+def test_schemas_too_intricate_to_compare_are_called_breaking(keyword):
+    """Each definition names the next twice, forty levels deep: whoever follows them all never ends."""
+
+    def layers(leaf):
+        twice = [[ref(f"D{n}")] * 2 for n in range(40)]
+        steps = {
+            f"D{n + 1}": {"not": {"anyOf": each}} if keyword == "not" else {keyword: each}
+            for n, each in enumerate(twice)
+        }
+        return {"D0": leaf, **steps}
+
+    assert breaks(task(a=ref("D40"), defs=layers(S)), task(a=ref("D40"), defs=layers(INT)))
+
+
+def test_definitions_that_name_one_another_through_more_levels_than_can_be_compared_are_called_breaking():
+    def chain(leaf):
+        return {"D0": leaf, **{f"D{n}": {"type": "array", "items": ref(f"D{n - 1}")} for n in range(1, 5000)}}
+
+    assert breaks(task(a=ref("D4999"), defs=chain(S)), task(a=ref("D4999"), defs=chain(union(S, N))))
+
+
+def test_a_union_of_arrays_of_unions_is_compared():
     def layers(leaf):
         steps = {
             f"D{n}": union(
@@ -169,9 +196,7 @@ def test_schemas_too_intricate_to_compare_are_called_breaking_in_bounded_time():
         }
         return {"D0": leaf, **steps}
 
-    begun = time.monotonic()
     assert breaks(task(a=ref("D29"), defs=layers(S)), task(a=ref("D29"), defs=layers(INT)))
-    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize(
@@ -215,7 +240,8 @@ def _branches(inner):
                   st.lists(inner, min_size=1, max_size=3)),
         st.builds(lambda v, n, k: {"type": "array", "items": v, k: n}, inner, st.integers(0, 2),
                   st.sampled_from(["minItems", "maxItems"])),
-        st.builds(lambda v, w: {"type": "array", "prefixItems": v, "items": w}, st.lists(inner, max_size=2), inner),
+        st.builds(lambda v, w: {"type": "array", "prefixItems": v, "items": w},
+                  st.lists(inner, min_size=1, max_size=2), inner),
         st.builds(lambda p, r, a: {"type": "object", "properties": p, "required": r, "additionalProperties": a},
                   st.dictionaries(names, inner, max_size=2), st.lists(names, unique=True, max_size=1), inner),
         st.builds(lambda v, w: {"not": v, **(w if isinstance(w, dict) else {})}, inner, leaves),

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
 import socket
 
 import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
+from dispatch.core.compatibility import compare
 from dispatch.core.schema import Parameters, takes
+from dispatch.core.wording import shorten
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 NAMES = ("a", "b", "c", "d", "e")
-REMOTE = "http://127.0.0.1:9/schema.json"
 PAIR = {
     "type": "object",
     "properties": {
@@ -202,33 +205,69 @@ def test_names_may_be_given_as_a_pattern():
 
 
 @pytest.fixture
-def sockets(monkeypatch):
-    """Every socket that is opened, as a list; each is refused."""
-    opened = []
-
-    def refuse(*args, **kwargs):
-        opened.append(args)
-        raise OSError("no sockets here")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    return opened
+def listener():
+    """A socket that listens, and accepts nobody: who connects waits in its queue."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
 
 
+def connections(server):
+    found = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            found += 1
+    return found
+
+
+@pytest.mark.parametrize("where", ["properties", "x-variadic", "$schema", "$id"])
 @pytest.mark.parametrize(
-    "reference", [REMOTE, "https://json-schema.example/x", "#/$defs/Missing", "other.json"]
+    "reference", ["http://{}/x", "//{}/x", "file://{}/x", "#/$defs/Missing", "x", "#anchor"]
 )
-@pytest.mark.parametrize("where", ["properties", "x-variadic"])
-def test_a_reference_to_elsewhere_is_never_fetched_but_named_in_the_error(reference, where, sockets):
-    schema = {"x-positional": ["a"], "properties": {"a": {}}}
-    schema |= (
-        {"x-variadic": {"$ref": reference}}
-        if where == "x-variadic"
-        else {"properties": {"a": {"$ref": reference}}}
-    )
-    with pytest.raises(ConfigurationError, match="which it does not hold"):
-        Parameters(schema).check([1, 2] if where == "x-variadic" else [1], {})
-    assert sockets == []
+def test_a_reference_to_elsewhere_is_never_fetched_but_named_in_the_error(
+    reference, where, listener, tmp_path
+):
+    (tmp_path / "x").write_text('{"type": "string"}')
+    link = reference.format(tmp_path if "file" in reference else f"127.0.0.1:{listener.getsockname()[1]}")
+    schema = {"x-positional": ["a"], "properties": {"a": {"$ref": link}}}
+    if where == "x-variadic":
+        schema = {"properties": {}, "x-variadic": {"$ref": link}}
+    elif where in ("$schema", "$id"):
+        schema |= {where: link.partition("#")[0] or "http://127.0.0.1/"}
+    for ask in (Parameters.check_schema, lambda each: Parameters(each).check([1], {})):
+        with pytest.raises(
+            ConfigurationError, match=f"refers to {re.escape(repr(link))}, which it does not hold"
+        ):
+            ask(schema)
+    assert connections(listener) == 0
+
+
+@pytest.mark.parametrize("keyword", ["$schema", "$id"])
+def test_the_name_of_a_schema_is_never_fetched(keyword, listener):
+    schema = {
+        keyword: f"http://127.0.0.1:{listener.getsockname()[1]}/x",
+        "properties": {"a": {"type": "string"}},
+    }
+    Parameters.check_schema(schema)
+    Parameters(schema).check([], {"a": "x"})
+    assert not breaks(schema)
+    assert connections(listener) == 0
+
+
+def breaks(schema):
+    return any(change.breaking for change in compare(schema, {**schema, "properties": {"a": {}}}))
+
+
+@pytest.mark.parametrize("where", ["http://x.example/y", "y"])
+def test_a_schema_within_the_schema_is_refused(where):
+    with pytest.raises(ConfigurationError, match=r"holds another with an \$id"):
+        Parameters.check_schema({"properties": {"a": {"$id": where, "$ref": "#"}}})
+
+
+def test_the_test_above_would_see_a_connection(listener):
+    with socket.create_connection(listener.getsockname()):
+        assert connections(listener) == 1
 
 
 @pytest.mark.parametrize(
@@ -239,17 +278,170 @@ def test_a_schema_that_refers_to_itself_without_end_is_an_error_and_not_a_crash(
         "properties": {"first": first, "a": {"$ref": "#/$defs/Loop"}},
         "$defs": {"Loop": {"$ref": "#/$defs/Loop"}},
     }
-    with pytest.raises(ConfigurationError, match="refers to itself without end"):
+    with pytest.raises(ConfigurationError, match="refers to '#/\\$defs/Loop' without end"):
         Parameters(schema).check([], {"a": 1, "first": 1})
 
 
-def test_the_test_above_would_see_a_socket(sockets):
-    import urllib.error
-    import urllib.request
+def levels(count, step):
+    """Definitions, each made of references to the next."""
+    defs = {f"D{n}": step({"$ref": f"#/$defs/D{n + 1}"}) for n in range(count)}
+    return {"properties": {"a": {"$ref": "#/$defs/D0"}}, "$defs": {**defs, f"D{count}": {"type": "integer"}}}
 
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(REMOTE)
-    assert sockets
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda next_: {"allOf": [next_, next_]},
+        lambda next_: {"anyOf": [next_, next_]},
+        lambda next_: {"oneOf": [next_, next_]},
+        lambda next_: {"not": {"anyOf": [next_, next_]}},
+        lambda next_: {"if": next_, "then": next_, "else": next_},
+        lambda next_: {"dependentSchemas": {"a": next_, "b": next_}},
+        lambda next_: {"allOf": [next_], "unevaluatedProperties": False},
+        lambda next_: next_,
+    ],
+    ids=["allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "unevaluatedProperties", "chain"],
+)
+def test_references_that_multiply_or_go_too_deep_are_refused_before_they_are_followed(step):
+    """Forty levels would be judged 2**40 times; the chain of thousands would overflow the stack of the process."""
+    for schema in (levels(40, step), levels(13, step) if step({}) else levels(5000, step)):
+        for ask in (Parameters.check_schema, lambda each: Parameters(each).check([], {"a": 1})):
+            with pytest.raises(ConfigurationError, match=r"judges one value (in )?more than|without end"):
+                ask(schema)
+
+
+def test_what_models_are_made_of_is_judged_as_deep_as_values_go():
+    """Thirty references in a row at each of the 64 levels that a value may have."""
+    schema = levels(28, lambda next_: next_)
+    schema["$defs"]["D28"] = {
+        "anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/D0"}}]
+    }
+    fits, misfits = 1, "x"
+    for _ in range(62):
+        fits, misfits = [fits], [misfits]
+    Parameters.check_schema(schema)
+    Parameters(schema).check([], {"a": fits})
+    with pytest.raises(InvalidArguments) as caught:
+        Parameters(schema).check([], {"a": misfits})
+    assert caught.value.pointer == "/kwargs/a" + "/0" * 62
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "misfits"),
+    [
+        (r"^\p{L}+\z", "Müller", "Müller\n"),
+        (r"^\w+$", "Müller_٣", "a b"),
+        (r"^[\w\-.]+$", "é-.", "é,"),
+        (r"^[^\W\d_]+$", "é", "é3"),
+        (r"^\W\D\Z", "…é", "é…"),
+        (r"^\d$", "٣", "x"),
+        (r"^[]\d]$", "]", "x"),
+        (r"\\w", r"\w", "w"),
+        ("^([a-z]+[.]?)+@x$", "a.b@x", "a" * 5_000),
+    ],
+)
+def test_patterns_mean_what_they_mean_to_pydantic_and_run_in_linear_time(pattern, fits, misfits):
+    parameters = Parameters({"properties": {"a": {"pattern": pattern}}})
+    Parameters.check_schema(parameters.schema)
+    parameters.check([], {"a": fits})
+    with pytest.raises(InvalidArguments, match="does not match") as caught:
+        parameters.check([], {"a": misfits})
+    assert shorten(repr(pattern)) in str(caught.value)
+    named = Parameters({"patternProperties": {pattern: {"type": "integer"}}, "additionalProperties": False})
+    named.check([], {fits: 1})
+    with pytest.raises(InvalidArguments, match=re.escape(shorten(misfits, 40)[:5])):
+        named.check([], {misfits: 1})
+
+
+@pytest.mark.parametrize("pattern", [r"^(?!admin)", r"(?<=a)b", r"^(a)\1$"])
+@pytest.mark.parametrize("keyword", ["pattern", "patternProperties"])
+def test_a_pattern_that_may_take_for_ever_is_refused_with_the_remedy(pattern, keyword):
+    schema = {"properties": {"a": {keyword: pattern if keyword == "pattern" else {pattern: {}}}}}
+    with pytest.raises(
+        ConfigurationError, match=r"without look-around and backreferences.*/properties/a/pattern"
+    ):
+        Parameters.check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "sentence", "place"),
+    [
+        ({"type": ["string", "null"]}, 5, "5 is not of type 'null' or 'string'", ""),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, 5, "5 is not of type 'string' or 'null'", ""),
+        ({"anyOf": [{"type": "string", "minLength": 3}, {"type": "null"}]}, "ab",
+         "'ab' has fewer characters than the minimum of 3", ""),
+        ({"anyOf": [{"$ref": "#/$defs/Cat"}, {"type": "null"}]}, {"kind": "cat", "lives": "9"},
+         "'9' is not of type 'integer'", "/lives"),
+        ({"oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}, {"kind": "dog", "barks": 1},
+         "1 is not of type 'boolean'", "/barks"),
+        ({"oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}, {"kind": "cow"},
+         "{'kind': 'cow'} is not valid under any of the given schemas", ""),
+        ({"oneOf": [{"type": "integer"}, {"minimum": 1}]}, 2, "2 fits several of the given schemas", ""),
+        ({"enum": ["a", 1]}, "b", "'b' is not one of ['a', 1]", ""),
+        ({"const": "a"}, "b", "'a' was expected, not 'b'", ""),
+        ({"minimum": 1.5}, 1, "1 is less than the minimum of 1.5", ""),
+        ({"exclusiveMaximum": 1}, 1, "1 is greater than or equal to the maximum of 1", ""),
+        ({"maximum": 10**30}, 10**31, f"{10**31} is greater than the maximum of {10**30}", ""),
+        ({"multipleOf": 3}, 4, "4 is not a multiple of 3", ""),
+        ({"maxLength": 1}, "{x}", "'{x}' has more characters than the maximum of 1", ""),
+        ({"minItems": 1}, [], "[] has fewer items than the minimum of 1", ""),
+        ({"uniqueItems": True}, [1, 1], "[1, 1] holds an item twice", ""),
+        ({"contains": {"type": "string"}}, [1], "[1] does not hold the items", ""),
+        ({"required": ["x"]}, {}, "'x' is a required property", ""),
+        ({"additionalProperties": False}, {"x": 1, "y": 2}, "{'x': 1, 'y': 2} is not accepted here", ""),
+        ({"properties": {"z": {}}, "additionalProperties": False}, {"x": 1, "y": 2}, "no key 'x' is accepted here", ""),
+        ({"unevaluatedProperties": False}, {"{x}": 1}, "no key '{x}' is accepted here", ""),
+        ({"unevaluatedItems": False}, ["{x}"], "['{x}']: Unevaluated items are not allowed", ""),
+        ({"propertyNames": {"maxLength": 1}}, {"xy": 1}, "a key: 'xy' has more characters than the maximum of 1", ""),
+        ({"prefixItems": [{}], "items": False}, [1, 2], "2 is not accepted here", "/1"),
+        ({"not": {"type": "string"}}, "x", "'x' is what the schema excludes", ""),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_in_a_sentence_of_its_kind(schema, value, sentence, place):
+    cat = {"properties": {"kind": {"const": "cat"}, "lives": {"type": "integer"}}, "required": ["kind"]}
+    dog = {"properties": {"kind": {"const": "dog"}, "barks": {"type": "boolean"}}, "required": ["kind"]}
+    parameters = Parameters({"properties": {"a": schema}, "$defs": {"Cat": cat, "Dog": dog}})
+    with pytest.raises(InvalidArguments) as caught:
+        parameters.check([], {"a": value})
+    assert str(caught.value).startswith(sentence)
+    assert caught.value.pointer == f"/kwargs/a{place}"
+    with pytest.raises(InvalidArguments, match="sensitive values are not shown") as caught:
+        parameters.check_masked([], {"a": value}, {"a"})
+    assert caught.value.pointer == f"/kwargs/a{place}"
+
+
+def test_of_many_errors_the_first_is_told():
+    parameters = Parameters({"properties": {"a": {"type": "array", "items": {"type": "string"}}}})
+    with pytest.raises(InvalidArguments) as caught:
+        parameters.check([], {"a": [1] * 1_000})
+    assert caught.value.pointer == "/kwargs/a/0"
+
+
+@pytest.mark.parametrize("value", ["no uuid", "0190f3a2-0000-7000-8000-000000000000"])
+def test_a_format_is_a_remark(value):
+    Parameters({"properties": {"a": {"type": "string", "format": "uuid"}}}).check([], {"a": value})
+
+
+@pytest.mark.parametrize("number", [2**64 + 1, -(10**400), 10**4000, 1.0, 1e300])
+def test_a_whole_number_is_an_integer_however_large(number):
+    Parameters({"properties": {"a": {"type": "integer"}}}).check([], {"a": number})
+    with pytest.raises(InvalidArguments, match="is not of type 'string'"):
+        Parameters({"properties": {"a": {"type": "string"}}}).check([], {"a": number})
+
+
+def test_a_schema_that_no_validator_reads_is_an_error_of_the_configuration():
+    deep = {}
+    for _ in range(300):
+        deep = {"items": deep}
+    for schema in (deep, {"const": "\ud800"}, {"properties": {"\ud800": {}}}):
+        with pytest.raises(ConfigurationError, match="Not a JSON Schema"):
+            Parameters.check_schema({"properties": {"a": schema}})
+
+
+def test_what_is_not_asked_is_not_compiled():
+    """A process that has hundreds of tasks and sends one pays for one."""
+    parameters = Parameters({"properties": {"a": {"$ref": "#/$defs/Missing"}}})
+    assert parameters.names == ("a",)
 
 
 @pytest.mark.parametrize(

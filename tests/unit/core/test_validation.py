@@ -1,4 +1,4 @@
-"""A proof that one schema covers another must hold for every value: small families, so that many pairs are covered."""
+"""What is said to be covered must be so for every value: small families of schemas, so that many pairs are covered."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
-from dispatch.core.coverage import Coverage, same
+from dispatch.core.validation import canonical, compiled, covers, same
 
 S, INT, ANY = {"type": "string"}, {"type": "integer"}, {}
 SCALARS = [None, True, False, 0, 1, 2, 3, -1, 1.5, 2.0, "", "a", "bb", "x1"]
@@ -62,10 +61,14 @@ families = (numbers, texts, arrays, objects, unions, simple)
 pairs = st.one_of(*(st.tuples(family, family) for family in families), st.tuples(simple, unions))
 
 
+def are_covered(old, new):
+    return covers(canonical(new, new), canonical(old, old))
+
+
 def check(old, new):
-    if not Coverage(old, new).covers(old, new):
+    if not are_covered(old, new):
         return
-    was, is_ = Draft202012Validator(old), Draft202012Validator(new)
+    was, is_ = compiled(old), compiled(new)
     for value in VALUES:
         assert is_.is_valid(value) or not was.is_valid(value), (old, new, value)
 
@@ -121,12 +124,12 @@ def test_values_are_equal_as_json_schema_has_it(one, other, equal):
         ({"type": "object", "patternProperties": {"^p": S}, "additionalProperties": False},
          {"additionalProperties": False}, False),
         ({"type": "object", "properties": {"p": S}, "additionalProperties": False}, {"additionalProperties": S}, True),
-        ({"type": "string"}, {"type": "string", "contains": INT}, False),
+        ({"type": "string"}, {"type": "string", "contains": INT}, True),
         ({"anyOf": [INT, S]}, {"anyOf": [S, INT, {"type": "null"}]}, True),
-        ({"anyOf": [INT, S]}, {"oneOf": [S, INT]}, False),  # true, and beyond these rules
+        ({"anyOf": [INT, S]}, {"oneOf": [S, INT]}, True),
         ({"oneOf": [INT, S]}, {"oneOf": [INT, S]}, True),
     ],
 )  # fmt: skip
 def test_these_are_judged_so(old, new, covered):
-    assert Coverage(old, new).covers(old, new) is covered
+    assert are_covered(old, new) is covered
     check(old, new)
