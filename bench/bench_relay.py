@@ -60,7 +60,7 @@ def drain(url: str, size: int) -> tuple[float, float]:
     """Publish what is due in claims of one size; return the seconds it took in all, and those of publishing."""
     from django.conf import settings
 
-    from dispatch.client.publishing import Publisher
+    from dispatch.client.publisher import Publisher
     from dispatch.relay import Relay
 
     settings.DISPATCH = {"BROKERS": {"default": {"URL": url}}}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from jsonschema import Draft202012Validator
 
 from dispatch.core.message import plain
-from dispatch.core.schema import Parameters
+from dispatch.core.schema.parameters import Parameters
 
 GOAL = 30.0
 REPEATS, CALLS = 9, 2_000

@@ -56,7 +56,7 @@ def cursor_insert(connection: Any) -> Callable[[Any, str], None]:
 
     from django.utils import timezone
 
-    from dispatch.models.outbox import new_task_id
+    from dispatch.models.outbox_message import new_task_id
 
     clock = {
         "postgresql": "CLOCK_TIMESTAMP()",

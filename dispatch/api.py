@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from dispatch import outbox
 from dispatch.conf import DEFAULT_BROKER
 from dispatch.core.call import Call
-from dispatch.core.suppression import allow_triggers, suppress_triggers
+from dispatch.core.trigger_suppression import allow_triggers, suppress_triggers
 from dispatch.exceptions import (
     DispatchError,
     InvalidArguments,
@@ -26,16 +26,16 @@ from dispatch.exceptions import (
     UnknownTask,
 )
 from dispatch.models import OutboxMessage
-from dispatch.senders import Array, Sender, SendOptions, deprecated, sender
 from dispatch.signals import message_dead, message_enqueued, message_published, task_finished
-from dispatch.triggers.bulk import HookedManager, HookedModel, HookedQuerySet
-from dispatch.triggers.code import trigger
+from dispatch.triggers.code_triggers import trigger
+from dispatch.triggers.hooked_queryset import HookedManager, HookedModel, HookedQuerySet
+from dispatch.typed_senders import Array, Sender, SendOptions, deprecated, sender
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
-    from dispatch.client.results import AsyncResult
+    from dispatch.client.result_backend import AsyncResult
     from dispatch.core.call import Link
 
 __all__ = [
@@ -166,7 +166,7 @@ def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKE
 
     ``broker`` is the alias the task was sent through; a message knows its own.
     """
-    from dispatch.client.results import async_result
+    from dispatch.client.result_backend import async_result
 
     if isinstance(task, OutboxMessage):
         return async_result(str(task.pk), task.broker or broker)

@@ -17,7 +17,7 @@ class DispatchConfig(AppConfig):
         """Connect what listens; every receiver has a ``dispatch_uid``, so that a second call changes nothing."""
         from dispatch import checks  # noqa: F401 - registers the checks
         from dispatch.registry.cache import connect as connect_registry
-        from dispatch.triggers.receivers import connect as connect_triggers
+        from dispatch.triggers.django_hooks import connect as connect_triggers
 
         connect_registry()
         connect_triggers()

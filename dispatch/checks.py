@@ -12,16 +12,16 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
-from dispatch.core import rules
+from dispatch.core import trigger_rules
+from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import compile_pattern, too_long
-from dispatch.core.wording import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
-from dispatch.registry import priorities
-from dispatch.registry.loading import find_router
-from dispatch.triggers.code import declared
-from dispatch.triggers.matching import index, is_foreign
-from dispatch.triggers.saves import keeps_autocommit
+from dispatch.registry import priority_warnings
+from dispatch.registry.snapshot_loader import find_router
+from dispatch.triggers.code_triggers import declared
+from dispatch.triggers.django_hooks import keeps_autocommit
+from dispatch.triggers.trigger_index import index, is_foreign
 
 
 @register("dispatch")
@@ -149,7 +149,11 @@ def _code_triggers(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
 
 def _in_autocommit() -> Iterator[CheckMessage]:
     for model in apps.get_models():
-        triggers = [each.name for each in index().of(model) if each.events & {rules.CREATED, rules.UPDATED}]
+        triggers = [
+            each.name
+            for each in index().of(model)
+            if each.events & {trigger_rules.CREATED, trigger_rules.UPDATED}
+        ]
         if triggers and not is_foreign(model) and keeps_autocommit(model):
             yield checks.Warning(
                 f"{model._meta.label} has triggers ({', '.join(triggers)}), and no transaction is opened around its "
@@ -183,8 +187,8 @@ def _given_up(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
 
 def _priorities(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:
     for name in sorted(snapshot.table.queues):
-        for concern in priorities.concerns(snapshot, name):
-            if concern.kind == priorities.MIXED:
+        for concern in priority_warnings.concerns(snapshot, name):
+            if concern.kind == priority_warnings.MIXED:
                 hint = "See docs/explanation/routing.md, Priorities: brokers disagree on what an unset one means."
                 yield checks.Warning(concern.text, hint=hint, id="dispatch.W006")
             else:

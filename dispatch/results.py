@@ -18,15 +18,15 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, transacti
 from django_celery_results.models import TaskResult
 
 from dispatch import registry
-from dispatch.client.results import READY_STATES, Outcome, finished
+from dispatch.client.result_backend import READY_STATES, Outcome, finished
 from dispatch.conf import Broker, conf
 from dispatch.core import backoff
 from dispatch.core.message import to_json
-from dispatch.core.suppression import suppress_triggers
-from dispatch.core.wording import redact, storable
+from dispatch.core.redaction import redact, storable
+from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import OutboxMessage
-from dispatch.models.parts import close_broken_connections, database_now
+from dispatch.models.database import close_broken_connections, database_now
 from dispatch.signals import task_finished
 
 logger = logging.getLogger("dispatch.results")

@@ -52,11 +52,11 @@ def quick_flush() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def fresh_registry() -> None:
     """Forget what an earlier test's database held."""
-    from dispatch.client import app
+    from dispatch.client import celery_apps
     from dispatch.registry import cache
 
     cache.clear()
-    app.forget()
+    celery_apps.forget()
 
 
 @pytest.fixture(scope="session")
@@ -105,13 +105,13 @@ def unique() -> str:
 @pytest.fixture
 def declared() -> Iterator[dict[Any, Any]]:
     """The triggers in code: none at first, and gone after the test."""
-    from dispatch.triggers import code
+    from dispatch.triggers import code_triggers
 
-    before = dict(code.declared)
-    code.declared.clear()
-    yield code.declared
-    code.declared.clear()
-    code.declared.update(before)
+    before = dict(code_triggers.declared)
+    code_triggers.declared.clear()
+    yield code_triggers.declared
+    code_triggers.declared.clear()
+    code_triggers.declared.update(before)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.support.servers import CHROMIUM, DATABASES, RABBITMQ, servers_require
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "worker_stub"
-ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models"]
+ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models", "tests/unit/outbox"]
 CORES = os.cpu_count() or 1
 # Without bytecode each of the many processes that tests start would compile the project anew.
 NOT_INHERITED = {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"}

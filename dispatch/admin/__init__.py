@@ -3,7 +3,7 @@
 :class:`DispatchedAdmin` is a base for users' own admins.
 """
 
-from dispatch.admin import messages, registry, tasks, triggers
-from dispatch.admin.objects import DispatchedAdmin
+from dispatch.admin import messages, queues_and_routes, task_definitions, triggers
+from dispatch.admin.object_messages import DispatchedAdmin
 
-__all__ = ["DispatchedAdmin", "messages", "registry", "tasks", "triggers"]
+__all__ = ["DispatchedAdmin", "messages", "queues_and_routes", "task_definitions", "triggers"]

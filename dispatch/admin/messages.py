@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import links, live, parts
-from dispatch.admin.log import BoundedPaginator, LogList, QueueFilter, TaskFilter, search
-from dispatch.admin.moves import MOVES, perform
+from dispatch.admin import base, broker_state, links
+from dispatch.admin.message_actions import MOVES, perform
+from dispatch.admin.message_list import BoundedPaginator, LogList, QueueFilter, TaskFilter, search
 from dispatch.models import OutboxMessage
 
 #: What the address bar may filter by: any other lookup could read masked arguments letter by letter.
@@ -29,7 +29,7 @@ AWAITED = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED, OutboxMes
 
 
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(parts.ReadOnlyAdmin):
+class OutboxMessageAdmin(base.ReadOnlyAdmin):
     """What was sent, where it is, and what came of it. Deleting a row would lose a message, so none can be deleted."""
 
     intro = _("Every message that was sent, newest first: where it is, and what the worker made of it.")
@@ -95,7 +95,7 @@ class OutboxMessageAdmin(parts.ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        from dispatch.admin.detail import describe
+        from dispatch.admin.message_detail import describe
 
         message = self.get_object(request, object_id)
         if message is not None and self.has_view_permission(request, message):
@@ -130,40 +130,38 @@ class OutboxMessageAdmin(parts.ReadOnlyAdmin):
 
     @admin.display(description=_("task"))
     def task(self, message: Any) -> SafeString:
-        link = format_html('<a href="{}">{}</a>', message.page_url, parts.dotted(message.task_name))
+        link = format_html('<a href="{}">{}</a>', message.page_url, base.dotted(message.task_name))
         if not message.last_error:
             return link
-        error = parts.shortened(message.last_error)
+        error = base.shortened(message.last_error)
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', link, error)
 
     @admin.display(description=_("status"))
     def state(self, message: Any) -> SafeString:
-        status = parts.badge(message.status, message.get_status_display())
+        status = base.badge(message.status, message.get_status_display())
         if not message.result_status:
             return status
         return format_html(
-            "{}<br>{}", status, parts.badge(message.result_status, message.result_status.lower())
+            "{}<br>{}", status, base.badge(message.result_status, message.result_status.lower())
         )
 
     @admin.display(description=_("queue"))
     def at_queue(self, message: Any) -> SafeString | str:
         if message.status not in AWAITED or message.result_status:
-            return message.queue or parts.EMPTY
-        warning = live.look([message.queue] if message.queue else [], "brief")
-        return format_html("{} {}", message.queue or parts.EMPTY, warning)
+            return message.queue or base.EMPTY
+        warning = broker_state.look([message.queue] if message.queue else [], "brief")
+        return format_html("{} {}", message.queue or base.EMPTY, warning)
 
     @admin.display(description=_("object"))
     def source_object(self, message: Any) -> SafeString | str:
         if not message.object_model:
-            return parts.EMPTY
-        label = format_html(
-            "{} {}", parts.dotted(message.object_model), parts.shortened(message.object_pk, 9)
-        )
+            return base.EMPTY
+        label = format_html("{} {}", base.dotted(message.object_model), base.shortened(message.object_pk, 9))
         return format_html('<a href="{}">{}</a>', message.object_url, label) if message.object_url else label
 
     @admin.display(description=_("enqueued, published"))
     def times(self, message: OutboxMessage) -> SafeString:
-        enqueued = parts.moment(message.created_at, _("enqueued"))
+        enqueued = base.moment(message.created_at, _("enqueued"))
         if message.published_at is None:
             return enqueued
-        return format_html("{}<br>{}", enqueued, parts.moment(message.published_at, _("published")))
+        return format_html("{}<br>{}", enqueued, base.moment(message.published_at, _("published")))

@@ -17,16 +17,17 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import destinations, links, objects, parts
-from dispatch.admin.explained import warn
-from dispatch.admin.models import columns, relations, watchable
-from dispatch.admin.schema import parameters
-from dispatch.admin.triggerforms import ArgumentInline, ConditionInline, TriggerForm
-from dispatch.core import rules
+from dispatch.admin import base, links, object_messages
+from dispatch.admin.explanations import in_one_sentence
+from dispatch.admin.explanations.section import warn
+from dispatch.admin.model_choices import columns, relations, watchable
+from dispatch.admin.parameter_table import parameters
+from dispatch.admin.trigger_forms import ArgumentInline, ConditionInline, TriggerForm
+from dispatch.core import trigger_rules
 from dispatch.models import TaskDefinition, Trigger
 from dispatch.models.triggers import EVENT_LABELS
-from dispatch.triggers.code import CodeTrigger, declared
-from dispatch.triggers.matching import AnyTrigger
+from dispatch.triggers.code_triggers import CodeTrigger, declared
+from dispatch.triggers.trigger_index import AnyTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class InCode:
 
 
 @admin.register(Trigger)
-class TriggerAdmin(parts.Admin):
+class TriggerAdmin(base.Admin):
     """Triggers; a change works in every process within seconds, without a restart."""
 
     intro = _(
@@ -98,7 +99,7 @@ class TriggerAdmin(parts.Admin):
         super().save_related(request, form, formsets, change)
         warn(
             request,
-            destinations.queues_of_trigger(form.instance.name),
+            in_one_sentence.queues_of_trigger(form.instance.name),
             is_all=form.instance.priority is not None,
         )
 
@@ -132,7 +133,7 @@ class TriggerAdmin(parts.Admin):
         return self._preview(request, found)
 
     def _preview(self, request: HttpRequest, trigger: AnyTrigger, row: Trigger | None = None) -> HttpResponse:
-        from dispatch.admin.preview import context_for
+        from dispatch.admin.trigger_preview import context_for
         from dispatch.triggers.preview import Candidate
 
         if not self.has_view_permission(request, row):
@@ -174,10 +175,10 @@ class TriggerAdmin(parts.Admin):
     def _in_code(self, request: HttpRequest, trigger: CodeTrigger) -> InCode:
         return InCode(
             trigger,
-            name=parts.dotted(trigger.name),
-            task=parts.dotted(trigger.task),
+            name=base.dotted(trigger.name),
+            task=base.dotted(trigger.task),
             events=_events(trigger.events),
-            watched=parts.listed((*trigger.watched, *trigger.relations)),
+            watched=base.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
             destination=_place(trigger),
             preview_url=self._code_preview_url(trigger) if self._may_preview(request, trigger.model) else "",
@@ -192,30 +193,30 @@ class TriggerAdmin(parts.Admin):
         return f"{address}?{urlencode(_key(trigger))}"
 
     def _log_url(self, request: HttpRequest, name: str) -> str:
-        if not objects.may_see(request, self.admin_site):
+        if not object_messages.may_see(request, self.admin_site):
             return ""
-        return objects.log_url(self.admin_site, origin__exact="trigger", origin_name=name)
+        return object_messages.log_url(self.admin_site, origin__exact="trigger", origin_name=name)
 
     @admin.display(description=_("when"), ordering="model")
     def when(self, trigger: Trigger) -> SafeString:
-        text = format_html("{} {}", parts.dotted(trigger.model), _events(trigger.events))
+        text = format_html("{} {}", base.dotted(trigger.model), _events(trigger.events))
         if not trigger.watched:
             return text
-        watched = _t("watches %s") % parts.listed(map(str, trigger.watched))
+        watched = _t("watches %s") % base.listed(map(str, trigger.watched))
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
         return format_html(
             '{}<br><small class="dispatch-quiet">→ {}</small>',
-            parts.dotted(trigger.task.name),
+            base.dotted(trigger.task.name),
             _place(trigger.spec()),
         )
 
     @admin.display(description=_("if"))
     def condition_list(self, trigger: Trigger) -> SafeString | str:
         if problem := trigger.spec().problem:
-            return format_html("{} {}", parts.badge("warning", _("cannot work")), problem)
+            return format_html("{} {}", base.badge("warning", _("cannot work")), problem)
         return _t(" and ").join(map(str, trigger.conditions.all())) or _t("always")
 
 
@@ -229,16 +230,16 @@ def _place(trigger: AnyTrigger) -> str:
     from dispatch.triggers.preview import destination
 
     found, problem = destination(trigger)
-    return destinations.place(found) if found else problem
+    return in_one_sentence.place(found) if found else problem
 
 
 def _events(events: Any) -> str:
     """Return events in words, in their usual order; what is no event, as it is stored."""
-    known = [str(EVENT_LABELS[event]) for event in rules.EVENTS if event in events]
-    return ", ".join([*known, *(str(event) for event in events if event not in rules.EVENTS)])
+    known = [str(EVENT_LABELS[event]) for event in trigger_rules.EVENTS if event in events]
+    return ", ".join([*known, *(str(event) for event in events if event not in trigger_rules.EVENTS)])
 
 
 def _key(trigger: CodeTrigger) -> dict[str, str]:
     """Return what makes a trigger in code the one it is, as an address writes it."""
-    events = ",".join(event for event in rules.EVENTS if event in trigger.events)
+    events = ",".join(event for event in trigger_rules.EVENTS if event in trigger.events)
     return {"name": trigger.name, "model": trigger.model, "task": trigger.task, "events": events}

@@ -1,10 +1,10 @@
 """The registry against what the workers offer: imports their manifests, exports the routing that they read."""
 
-from dispatch.contract.mapping import misfits
-from dispatch.contract.routing import routing_document
-from dispatch.contract.running import ask_running
-from dispatch.contract.syncing import Synced, sync
-from dispatch.contract.verifying import KINDS, Finding, Report, TaskUse, verify
+from dispatch.contract.live_manifests import ask_running
+from dispatch.contract.manifest_sync import Synced, sync
+from dispatch.contract.routing_file import routing_document
+from dispatch.contract.trigger_mapping import misfits
+from dispatch.contract.verification import KINDS, Finding, Report, TaskUse, verify
 
 __all__ = [
     "KINDS",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from dispatch.core.encoding import COMPRESSIONS
+from dispatch.core.codecs import COMPRESSIONS
 from dispatch.core.message import plain
+from dispatch.core.redaction import UNSENDABLE
 from dispatch.core.routing import HIGHEST_PRIORITY, NOTHING, Target
-from dispatch.core.wording import UNSENDABLE
 from dispatch.exceptions import InvalidOption
 
 #: Options that are stored with the message as they are, and reach the broker with it.

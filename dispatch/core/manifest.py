@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from dispatch.core.message import plain, represent
-from dispatch.core.schema import Parameters
-from dispatch.core.validation import compiled
+from dispatch.core.schema.parameters import Parameters
+from dispatch.core.schema.validation import compiled
 from dispatch.exceptions import ConfigurationError, InvalidArguments, InvalidManifest
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from dispatch.core.wording import UNSENDABLE
+from dispatch.core.redaction import UNSENDABLE
 from dispatch.exceptions import InvalidArguments
 
 MASK = "***"

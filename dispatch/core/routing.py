@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from dispatch.core.amqp import key_matches
+from dispatch.core.binding_match import key_matches
+from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import Matcher, compile_pattern
-from dispatch.core.wording import suggest
 from dispatch.exceptions import NoDestination
 
 HIGHEST_PRIORITY = 9

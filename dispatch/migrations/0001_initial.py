@@ -7,8 +7,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
-import dispatch.models.outbox
-import dispatch.models.parts
+import dispatch.models.database
+import dispatch.models.outbox_message
 
 
 class Migration(migrations.Migration):
@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=dispatch.models.outbox.new_task_id,
+                        default=dispatch.models.outbox_message.new_task_id,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -227,25 +227,25 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "outbox messages",
                 "ordering": ("-id",),
                 "indexes": [
-                    dispatch.models.parts.PartialIndex(
+                    dispatch.models.database.PartialIndex(
                         fields=["available_at", "id"],
                         name="dispatch_outbox_pending",
                         where={"status": "pending"},
                     ),
-                    dispatch.models.parts.PartialIndex(
+                    dispatch.models.database.PartialIndex(
                         fields=["queue", "available_at", "id"],
                         name="dispatch_outbox_queue",
                         where={"status": "pending"},
                     ),
-                    dispatch.models.parts.PartialIndex(
+                    dispatch.models.database.PartialIndex(
                         fields=["lease_token"], name="dispatch_outbox_claimed", where={"status": "claimed"}
                     ),
-                    dispatch.models.parts.PartialIndex(
+                    dispatch.models.database.PartialIndex(
                         fields=["published_at"],
                         name="dispatch_outbox_awaiting",
                         where={"handled_at__isnull": True, "ignore_result": False, "status": "published"},
                     ),
-                    dispatch.models.parts.PartialIndex(
+                    dispatch.models.database.PartialIndex(
                         fields=["coalesce_key", "created_at"],
                         name="dispatch_outbox_coalesce",
                         where={"coalesce_key__gt": ""},
@@ -362,7 +362,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "is_default",
-                    dispatch.models.parts.TrueOrNull(
+                    dispatch.models.database.TrueOrNull(
                         default=False,
                         error_messages={"unique": "Another queue is the default one: unset it there first."},
                         help_text="Takes every message that no route sends elsewhere.",

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from dispatch.conf import DEFAULT_BROKER, conf
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.exceptions import ConfigurationError
-from dispatch.models.base import PRIORITY, RegistryModel
-from dispatch.models.parts import TrueOrNull
+from dispatch.models.database import TrueOrNull
+from dispatch.models.registry_version import PRIORITY, RegistryModel
 
 
 class OnBroker(RegistryModel):

@@ -9,19 +9,26 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.core import routing, rules
-from dispatch.models.base import PRIORITY, RegistryModel
-from dispatch.models.fields import before_after, check_held, expected, find_field, find_model, operators
-from dispatch.models.registry import SECONDS, TaskDefinition
+from dispatch.core import routing, trigger_rules
+from dispatch.models.hookable_columns import (
+    before_after,
+    check_held,
+    expected,
+    find_field,
+    find_model,
+    operators,
+)
+from dispatch.models.registry_version import PRIORITY, RegistryModel
+from dispatch.models.routes_and_tasks import SECONDS, TaskDefinition
 from dispatch.models.topology import Queue
 
 EVENT_LABELS = {
-    rules.CREATED: _("created"),
-    rules.UPDATED: _("updated"),
-    rules.DELETED: _("deleted"),
-    rules.M2M_ADDED: _("related objects added"),
-    rules.M2M_REMOVED: _("related objects removed"),
-    rules.M2M_CLEARED: _("related objects cleared"),
+    trigger_rules.CREATED: _("created"),
+    trigger_rules.UPDATED: _("updated"),
+    trigger_rules.DELETED: _("deleted"),
+    trigger_rules.M2M_ADDED: _("related objects added"),
+    trigger_rules.M2M_REMOVED: _("related objects removed"),
+    trigger_rules.M2M_CLEARED: _("related objects cleared"),
 }
 OPERATOR_LABELS = {
     "equals": _("equals"),
@@ -100,15 +107,19 @@ class Trigger(RegistryModel):
     def clean(self) -> None:
         super().clean()
         events: Any = self.events
-        if not isinstance(events, list) or not events or any(event not in rules.EVENTS for event in events):
-            names = ", ".join(rules.EVENTS)
+        if (
+            not isinstance(events, list)
+            or not events
+            or any(event not in trigger_rules.EVENTS for event in events)
+        ):
+            names = ", ".join(trigger_rules.EVENTS)
             raise ValidationError({"events": _("Choose one or more of: %(names)s.") % {"names": names}})
         try:
             model = find_model(self.model)
         except ValidationError as error:
             raise ValidationError({"model": error}) from None
         self.model = model._meta.label_lower
-        if set(events) & set(rules.M2M_EVENTS) and not model._meta.many_to_many:
+        if set(events) & set(trigger_rules.M2M_EVENTS) and not model._meta.many_to_many:
             message = _("%(model)s has no many-to-many field: its related objects never change.")
             raise ValidationError({"events": message % {"model": model._meta.label}})
         try:
@@ -117,29 +128,31 @@ class Trigger(RegistryModel):
             raise ValidationError({"watched": error}) from None
 
     def _clean_watched(self, columns: tuple[str, ...], relations: tuple[str, ...]) -> None:
-        if columns and rules.UPDATED not in self.events:
+        if columns and trigger_rules.UPDATED not in self.events:
             raise ValidationError(
                 _(
                     "%(names)s: columns are watched for updates. Choose the event “updated” too, or leave them out."
                 ),
                 params={"names": ", ".join(columns)},
             )
-        if relations and not set(self.events) & set(rules.M2M_EVENTS):
+        if relations and not set(self.events) & set(trigger_rules.M2M_EVENTS):
             raise ValidationError(
                 _("%(names)s: choose an event of related objects too, or leave it out."),
                 params={"names": ", ".join(relations)},
             )
 
-    def spec(self) -> rules.Trigger:
+    def spec(self) -> trigger_rules.Trigger:
         """Return the trigger as plain data; what cannot work is told in its ``problem``."""
-        conditions: list[rules.Condition] = []
-        arguments: dict[str, rules.Argument] = {}
+        conditions: list[trigger_rules.Condition] = []
+        arguments: dict[str, trigger_rules.Argument] = {}
         problem = ""
         label = self.model
         events = self.events
-        if not isinstance(events, list) or not set(events) <= set(rules.EVENTS):
-            events = rules.EVENTS  # whatever happens, it says what is wrong
-            problem = f"Its events are {self.events!r}, but must be a list of {', '.join(rules.EVENTS)}."
+        if not isinstance(events, list) or not set(events) <= set(trigger_rules.EVENTS):
+            events = trigger_rules.EVENTS  # whatever happens, it says what is wrong
+            problem = (
+                f"Its events are {self.events!r}, but must be a list of {', '.join(trigger_rules.EVENTS)}."
+            )
         watched: tuple[str, ...] = ()
         relations: tuple[str, ...] = ()
         try:
@@ -150,7 +163,7 @@ class Trigger(RegistryModel):
             watched, relations = self._watched(model)
         except ValidationError as error:
             problem = " ".join(error.messages)
-        return rules.Trigger(
+        return trigger_rules.Trigger(
             name=self.name,
             model=label,
             events=frozenset(events),
@@ -211,11 +224,13 @@ class TriggerCondition(RegistryModel):
             model = find_model(self.trigger.model)
             check_held(find_field(model, self.field), self.operator, self.spec(model).value)
 
-    def spec(self, model: type[models.Model]) -> rules.Condition:
+    def spec(self, model: type[models.Model]) -> trigger_rules.Condition:
         """Return the condition with its value in the field's own type; raise ValidationError if that fails."""
         field = find_field(model, self.field)
         self._check_operator(field)
-        return rules.Condition(field.attname, self.operator, expected(field, self.operator, self.value))
+        return trigger_rules.Condition(
+            field.attname, self.operator, expected(field, self.operator, self.value)
+        )
 
     def _check_operator(self, field: models.Field[Any, Any]) -> None:
         fitting = operators(field)
@@ -268,19 +283,19 @@ class TriggerArgument(RegistryModel):
         if hasattr(self, "trigger"):
             self.spec(find_model(self.trigger.model))
 
-    def spec(self, model: type[models.Model]) -> rules.Argument:
+    def spec(self, model: type[models.Model]) -> trigger_rules.Argument:
         """Return the source as plain data; raise ValidationError if it does not fit the model."""
         if self.source in (self.Source.FIELD, self.Source.OLD):
-            return rules.Argument(self.source, find_field(model, self.value).attname)
+            return trigger_rules.Argument(self.source, find_field(model, self.value).attname)
         if self.source == self.Source.NATURAL_KEY and not hasattr(model, "natural_key"):
             raise ValidationError(
                 _("%(model)s has no natural_key(): choose the primary key."),
                 params={"model": model._meta.label},
             )
         if self.source != self.Source.CONSTANT:
-            return rules.Argument(self.source)
+            return trigger_rules.Argument(self.source)
         try:
-            return rules.Argument("constant", json.loads(self.value))
+            return trigger_rules.Argument("constant", json.loads(self.value))
         except ValueError:
             raise ValidationError(
                 {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dispatch.outbox.drafting import Draft, Origin, dead_draft, draft
-from dispatch.outbox.enqueuing import enqueue, insert
-from dispatch.outbox.moving import cancel, requeue
-from dispatch.outbox.stamping import PAUSED_TASK, resolve, stamp
+from dispatch.outbox.destination import PAUSED_TASK, resolve, stamp
+from dispatch.outbox.enqueueing import Draft, Origin, dead_draft, draft, enqueue, insert
+from dispatch.outbox.lifecycle import cancel, requeue
 
 __all__ = [
     "PAUSED_TASK",

@@ -1,10 +1,10 @@
 """What operators do with queues: look at them, declare, delete, empty and pause them, make workers consume them."""
 
-from dispatch.queues.applying import Plan, Step, carry_out, plan, renew_pools
-from dispatch.queues.launching import Launch, launches, launches_for
+from dispatch.queues.live_state import Sight, sights
 from dispatch.queues.operations import Outcome, declare, delete, peek, purge, set_paused
 from dispatch.queues.overview import Line, Seen, look, overview
-from dispatch.queues.sight import Sight, sights
+from dispatch.queues.worker_commands import Launch, launches, launches_for
+from dispatch.queues.worker_sync import Plan, Step, carry_out, plan, renew_pools
 
 __all__ = [
     "Launch",

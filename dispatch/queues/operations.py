@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db import router
 
 from dispatch import models, registry
-from dispatch.client import administration, inspection, peeking
+from dispatch.client import queue_admin, queue_state
 from dispatch.core.routing import Queue
 from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
 from dispatch.queues.selection import broker, by_broker, chosen
@@ -31,8 +31,8 @@ def declare(names: Sequence[str] | None) -> Iterator[Outcome]:
     """Declare exchanges, queues and bindings on their brokers, as the relay does; all of the registry for None."""
     table = registry.current().table
 
-    def work(link: inspection.Link, queue: Queue) -> Outcome:
-        administration.declare(link, table, queue)
+    def work(link: queue_state.Link, queue: Queue) -> Outcome:
+        queue_admin.declare(link, table, queue)
         return Outcome(queue.name, "declared")
 
     return _each(chosen(table.queues, names), work)
@@ -42,8 +42,8 @@ def delete(names: Sequence[str]) -> Iterator[Outcome]:
     """Delete queues on their brokers, with their messages; the registry's rows stay."""
     table = registry.current().table
 
-    def work(link: inspection.Link, queue: Queue) -> Outcome:
-        return _emptied(queue, "deleted", administration.delete(link, table, queue))
+    def work(link: queue_state.Link, queue: Queue) -> Outcome:
+        return _emptied(queue, "deleted", queue_admin.delete(link, table, queue))
 
     return _each(chosen(table.queues, names), work)
 
@@ -51,22 +51,22 @@ def delete(names: Sequence[str]) -> Iterator[Outcome]:
 def purge(names: Sequence[str]) -> Iterator[Outcome]:
     """Throw away the messages of queues that no worker holds yet; what waits in the outbox stays there."""
 
-    def work(link: inspection.Link, queue: Queue) -> Outcome:
-        return _emptied(queue, "purged", administration.purge(link, queue))
+    def work(link: queue_state.Link, queue: Queue) -> Outcome:
+        return _emptied(queue, "purged", queue_admin.purge(link, queue))
 
     return _each(chosen(registry.current().table.queues, names), work)
 
 
-def peek(name: str, limit: int) -> list[peeking.Peeked]:
+def peek(name: str, limit: int) -> list[queue_admin.Peeked]:
     """Return up to ``limit`` messages of a queue, those first that are next in turn, and leave them there.
 
     Raises BrokerUnavailable, and QueueUnavailable where its broker cannot do that.
     """
     [queue] = chosen(registry.current().table.queues, [name])
-    with inspection.opened(broker(queue.broker)) as link:
-        if not inspection.counted(link, queue.name).exists:
+    with queue_state.opened(broker(queue.broker)) as link:
+        if not queue_state.counted(link, queue.name).exists:
             raise QueueUnavailable(f"Queue {queue.name!r} is not on broker {queue.broker!r} yet.")
-        return peeking.peek(link, queue, limit)
+        return queue_admin.peek(link, queue, limit)
 
 
 def set_paused(names: Sequence[str], *, paused: bool) -> Iterator[Outcome]:
@@ -88,11 +88,11 @@ def _emptied(queue: Queue, word: str, messages: int | None) -> Outcome:
     return Outcome(queue.name, word, messages=messages)
 
 
-def _each(queues: Sequence[Queue], work: Callable[[inspection.Link, Queue], Outcome]) -> Iterator[Outcome]:
+def _each(queues: Sequence[Queue], work: Callable[[queue_state.Link, Queue], Outcome]) -> Iterator[Outcome]:
     for alias, group in by_broker(queues):
         left = list(group)
         try:
-            with inspection.opened(broker(alias)) as link:
+            with queue_state.opened(broker(alias)) as link:
                 while left:
                     yield _attempt(link, left[0], work)
                     del left[0]
@@ -101,7 +101,7 @@ def _each(queues: Sequence[Queue], work: Callable[[inspection.Link, Queue], Outc
 
 
 def _attempt(
-    link: inspection.Link, queue: Queue, work: Callable[[inspection.Link, Queue], Outcome]
+    link: queue_state.Link, queue: Queue, work: Callable[[queue_state.Link, Queue], Outcome]
 ) -> Outcome:
     try:
         return work(link, queue)

@@ -10,7 +10,7 @@ from typing import Literal
 from django.db.models import Count
 
 from dispatch import registry
-from dispatch.client import inspection, workers
+from dispatch.client import queue_state, worker_control
 from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
@@ -95,7 +95,7 @@ def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
     for alias, queues in by_broker(chosen(table.queues, names)):
         left = list(queues)
         try:
-            with inspection.opened(broker(alias)) as link:
+            with queue_state.opened(broker(alias)) as link:
                 consumers = _consumers(link)
                 while left:
                     yield left[0], _look(link, table, left[0], consumers)
@@ -105,10 +105,10 @@ def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
 
 
 def _look(
-    link: inspection.Link, table: RoutingTable, queue: Queue, consumers: Mapping[str, int] | None
+    link: queue_state.Link, table: RoutingTable, queue: Queue, consumers: Mapping[str, int] | None
 ) -> Seen:
     try:
-        found = inspection.state(link, table, queue)
+        found = queue_state.state(link, table, queue)
     except QueueUnavailable as error:
         return Seen("refused", str(error))
     if not found.exists:
@@ -125,7 +125,7 @@ def _unconsumed(name: str, consumers: int | None) -> str:
     return "" if consumers else UNCONSUMED.format(name=name)
 
 
-def _consumers(link: inspection.Link) -> Counter[str] | None:
+def _consumers(link: queue_state.Link) -> Counter[str] | None:
     """Count who consumes what by asking the workers, where the broker does not know; None if nobody answers."""
-    answers = {} if link.has_exchanges else workers.consumed(link)
+    answers = {} if link.has_exchanges else worker_control.consumed(link)
     return Counter(entry.name for queues in answers.values() for entry in queues) if answers else None

@@ -23,12 +23,12 @@ from django.db import DatabaseError, InterfaceError, connections, router, transa
 from django.db.models.signals import post_delete, post_migrate, post_save
 
 from dispatch.conf import conf
+from dispatch.core.redaction import redact
 from dispatch.core.routing import RoutingTable
-from dispatch.core.wording import redact
 from dispatch.models import OutboxMessage, RegistryVersion, Trigger
-from dispatch.models.base import RegistryModel
-from dispatch.registry.loading import load
+from dispatch.models.registry_version import RegistryModel
 from dispatch.registry.snapshot import Snapshot
+from dispatch.registry.snapshot_loader import load
 from dispatch.signals import registry_changed
 
 logger = logging.getLogger("dispatch.registry")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.core.message import MASK
+from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import too_long
 from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
-from dispatch.core.rules import Trigger
-from dispatch.core.schema import Parameters, wants_text
-from dispatch.core.wording import suggest
+from dispatch.core.schema.parameters import Parameters, wants_text
+from dispatch.core.trigger_rules import Trigger
 from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
 
 logger = logging.getLogger("dispatch.registry")

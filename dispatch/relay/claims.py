@@ -16,8 +16,8 @@ from typing import Any
 from django.db import connections, transaction
 
 from dispatch.models import OutboxMessage
-from dispatch.models.outbox import OutboxQuerySet
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
+from dispatch.models.outbox_message import OutboxQuerySet
 
 Status = OutboxMessage.Status
 

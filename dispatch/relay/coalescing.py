@@ -12,8 +12,8 @@ from typing import Any
 from django.db.models import OuterRef, Subquery
 
 from dispatch.models import OutboxMessage
-from dispatch.models.outbox import OutboxQuerySet
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
+from dispatch.models.outbox_message import OutboxQuerySet
 
 Status = OutboxMessage.Status
 #: A later message in one of these carries the latest arguments, or has carried them.

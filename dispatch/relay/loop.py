@@ -11,15 +11,15 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core import backoff
-from dispatch.core.wording import redact
+from dispatch.core.redaction import redact
 from dispatch.models import OutboxMessage
-from dispatch.models.parts import close_broken_connections
+from dispatch.models.database import close_broken_connections
 from dispatch.registry import Snapshot
-from dispatch.relay.batches import Batches
-from dispatch.relay.breakers import Breakers
+from dispatch.relay.backlog_rerouting import Walk
+from dispatch.relay.circuit_breakers import Breakers
 from dispatch.relay.claims import LeftAlone, claim, release_expired
 from dispatch.relay.coalescing import coalesced
-from dispatch.relay.restamping import Walk
+from dispatch.relay.publishing import Batches
 from dispatch.relay.settling import Outcome, settle
 from dispatch.signals import message_dead, message_published
 

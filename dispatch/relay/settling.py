@@ -12,10 +12,10 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
+from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
-from dispatch.core.wording import storable
 from dispatch.models import OutboxMessage
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 
 logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status

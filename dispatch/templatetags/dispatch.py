@@ -8,7 +8,7 @@ from django import template
 from django.contrib import admin
 from django.db.models import Model
 
-from dispatch.admin import objects
+from dispatch.admin import object_messages
 
 register = template.Library()
 
@@ -20,11 +20,11 @@ def dispatch_messages(context: template.Context, instance: Model | None, limit: 
     The page needs ``request`` in its context, as every admin page has it, and the style sheet ``dispatch/admin.css``.
     """
     request, site = context.get("request"), admin.site
-    if not isinstance(instance, Model) or instance.pk is None or not objects.may_see(request, site):
+    if not isinstance(instance, Model) or instance.pk is None or not object_messages.may_see(request, site):
         return {"is_shown": False}
-    rows = objects.messages_of(instance)
+    rows = object_messages.messages_of(instance)
     return {
         "is_shown": True,
-        "lines": objects.lines(rows, limit, site),
-        "url": objects.log_url(site, object_model=instance._meta.label_lower, object_pk=instance.pk),
+        "lines": object_messages.lines(rows, limit, site),
+        "url": object_messages.log_url(site, object_model=instance._meta.label_lower, object_pk=instance.pk),
     }

@@ -1,6 +1,6 @@
 """For the tests of projects that send tasks: what was sent, without a broker.
 
-pytest gets the fixture ``dispatched`` from the plugin in :mod:`dispatch.testing.plugin`, which comes with the package;
+pytest gets the fixture ``dispatched`` from :mod:`dispatch.testing.pytest_plugin`, which comes with the package;
 unittest has :class:`DispatchTestMixin`. Both give a :class:`Dispatched`.
 """
 
@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dispatch.testing.cases import DispatchTestMixin
     from dispatch.testing.dispatched import Dispatched
-    from dispatch.testing.sent import Sent
+    from dispatch.testing.sent_messages import Sent
+    from dispatch.testing.unittest_mixin import DispatchTestMixin
 
 __all__ = ["DispatchTestMixin", "Dispatched", "Sent"]
 
-_WHERE = {"DispatchTestMixin": "cases", "Dispatched": "dispatched", "Sent": "sent"}
+_WHERE = {"DispatchTestMixin": "unittest_mixin", "Dispatched": "dispatched", "Sent": "sent_messages"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,15 +12,15 @@ from typing import Any, Unpack
 
 from dispatch.core import manifest as documents
 from dispatch.core.routing import Target
-from dispatch.core.schema import Parameters
-from dispatch.core.suppression import suppress_triggers
+from dispatch.core.schema.parameters import Parameters
+from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.models import OutboxMessage
 from dispatch.registry import Task
 from dispatch.signals import messages_inserted
-from dispatch.testing import explaining
-from dispatch.testing.registry import Additions, frozen
-from dispatch.testing.sent import Noted, Sent, read
-from dispatch.testing.wanted import Properties, TriggerLike, Wanted
+from dispatch.testing import expectations as explaining
+from dispatch.testing.expectations import Properties, TriggerLike, Wanted
+from dispatch.testing.frozen_registry import Additions, frozen
+from dispatch.testing.sent_messages import Noted, Sent, read
 
 
 class Dispatched:

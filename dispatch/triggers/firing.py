@@ -17,12 +17,12 @@ from django.utils import timezone
 from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
-from dispatch.core.suppression import current_suppression, suppressed
-from dispatch.core.wording import redact, suggest
+from dispatch.core.redaction import redact, suggest
+from dispatch.core.trigger_suppression import current_suppression, suppressed
 from dispatch.models import OutboxMessage
-from dispatch.triggers.code import CodeTrigger, declared
-from dispatch.triggers.matching import AnyTrigger
-from dispatch.triggers.values import Event
+from dispatch.triggers.code_triggers import CodeTrigger, declared
+from dispatch.triggers.event_values import Event
+from dispatch.triggers.trigger_index import AnyTrigger
 
 logger = logging.getLogger("dispatch.triggers")
 

@@ -18,21 +18,21 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from dispatch import outbox, registry
-from dispatch.core import rules
+from dispatch.core import trigger_rules
 from dispatch.core.call import Call
 from dispatch.core.message import plain, to_json
+from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, Request, Target
-from dispatch.core.suppression import suppress_triggers
-from dispatch.core.wording import redact
+from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.exceptions import ConfigurationError, InvalidArguments, SendError
 from dispatch.models import OutboxMessage, Trigger
-from dispatch.models.fields import find_field, find_model, to_python
-from dispatch.registry.explain import KEYS, Explanation, explain
-from dispatch.triggers import firing, values
-from dispatch.triggers.code import CodeTrigger, declared
-from dispatch.triggers.matching import AnyTrigger
-from dispatch.triggers.reasons import Check, reasons
-from dispatch.triggers.values import Event
+from dispatch.models.hookable_columns import find_field, find_model, to_python
+from dispatch.registry.routing_explanation import KEYS, Explanation, explain
+from dispatch.triggers import event_values, firing
+from dispatch.triggers.code_triggers import CodeTrigger, declared
+from dispatch.triggers.event_values import Event
+from dispatch.triggers.firing_explanation import Check, reasons
+from dispatch.triggers.trigger_index import AnyTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ class Candidate:
     @property
     def first_event(self) -> str:
         """The first of its events."""
-        return next((event for event in rules.EVENTS if event in self.trigger.events), rules.CREATED)
+        return next(
+            (event for event in trigger_rules.EVENTS if event in self.trigger.events), trigger_rules.CREATED
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def _undone(*aliases: str) -> Iterator[None]:
 
 def _event(trigger: AnyTrigger, instance: Model, event: str, using: str, changes: Mapping[str, str]) -> Event:
     model = type(instance)
-    before = values.read(instance, [field.attname for field in model._meta.concrete_fields], using)
+    before = event_values.read(instance, [field.attname for field in model._meta.concrete_fields], using)
     for name, text in changes.items():
         try:
             field = find_field(model, name)
@@ -152,7 +154,7 @@ def _event(trigger: AnyTrigger, instance: Model, event: str, using: str, changes
         except ValidationError as error:
             raise ConfigurationError(f"{name}: {' '.join(error.messages)}") from None
     names = [field.name for field in model._meta.many_to_many]
-    relation = next(iter(trigger.relations or names), "") if event in rules.M2M_EVENTS else ""
+    relation = next(iter(trigger.relations or names), "") if event in trigger_rules.M2M_EVENTS else ""
     related = getattr(instance, relation).using(using).values_list("pk", flat=True) if relation else ()
     return Event(
         instance=instance, event=event, using=using, before=before, relation=relation, related=list(related)

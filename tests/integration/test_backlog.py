@@ -14,10 +14,10 @@ from django.utils import timezone
 from dispatch import outbox, registry
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue, Route, TaskDefinition
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 from dispatch.relay import Relay, loop
+from dispatch.relay.backlog_rerouting import restamp
 from dispatch.relay.claims import LeftAlone, claim
-from dispatch.relay.restamping import restamp
 from project.notes.models import Note
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, make_trigger
 

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from dispatch.api import Call, send_many
-from dispatch.client.confirming import Confirming
+from dispatch.client.amqp_confirms import Confirming
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 from dispatch.relay import Relay
 from tests.integration.conftest import Broker, Fragile
 from tests.support.brokers import delete_queue, task_ids

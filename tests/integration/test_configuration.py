@@ -13,8 +13,8 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from dispatch import registry
-from dispatch.configuration import document, importing
-from dispatch.configuration.changes import Changes
+from dispatch.configuration import apply, document
+from dispatch.configuration.diff import Changes
 from dispatch.core.manifest import checksum, sealed
 from dispatch.exceptions import InvalidConfiguration
 from dispatch.models import (
@@ -59,8 +59,8 @@ def config(*arguments):
 
 def bring(prune=False, **lists) -> Changes:
     wanted = document.parse(minimal(**lists))
-    changes = importing.preview(wanted, "default", prune=prune)
-    importing.apply(wanted, "default", prune=prune, expected=changes)
+    changes = apply.preview(wanted, "default", prune=prune)
+    apply.apply(wanted, "default", prune=prune, expected=changes)
     return changes
 
 
@@ -374,10 +374,10 @@ def test_what_the_database_refuses_undoes_everything(monkeypatch):
 
 def test_what_changed_since_it_was_shown_is_not_overwritten():
     wanted = document.parse(minimal(queues=[{"name": "llm", "max_priority": 5}]))
-    shown = importing.preview(wanted, "default")
+    shown = apply.preview(wanted, "default")
     make_queue("llm", max_priority=9)
     with pytest.raises(InvalidConfiguration, match="changed meanwhile"):
-        importing.apply(wanted, "default", expected=shown)
+        apply.apply(wanted, "default", expected=shown)
     assert Queue.objects.get().max_priority == 9
 
 
@@ -564,6 +564,6 @@ def test_triggers_and_tasks_of_another_registry_come_too():
     make_trigger(make_task(), "created", name="t")
     text = config("export")
     clear()
-    importing.apply(document.read(text), "default")
+    apply.apply(document.read(text), "default")
     trigger = Trigger.objects.get()
     assert (trigger.task.name, trigger.arguments.count()) == (TASK, 2)

@@ -11,7 +11,7 @@ from celery import Celery
 
 from dispatch.api import allow_triggers, send_task, suppress_triggers, task_finished
 from dispatch.models import OutboxMessage
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 from dispatch.results import Collector
 from project.notes.models import Note, Tag
 from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from dispatch.api import allow_triggers, suppress_triggers
-from dispatch.core import rules as dispatch_rules
+from dispatch.core import trigger_rules as dispatch_rules
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note, Tag
 from tests.support.databases import savepoint_create

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from dispatch.api import send_task
-from dispatch.core import encoding
+from dispatch.core import codecs
 from dispatch.exceptions import InvalidArguments, InvalidOption
 from dispatch.models import OutboxMessage, Queue, TaskDefinition
 from tests.support.registry import ARGUMENTS, TASK, make_registry
@@ -30,7 +30,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes modules seem not installed."""
 
     def hide(*modules: str) -> None:
-        monkeypatch.setattr(encoding, "is_installed", lambda module: module not in modules)
+        monkeypatch.setattr(codecs, "is_installed", lambda module: module not in modules)
 
     return hide
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.api import send_task, trigger
-from dispatch.core import rules
+from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger, TriggerArgument, TriggerCondition
 from dispatch.triggers.preview import Candidate, Preview, candidates, load, preview
@@ -227,9 +227,9 @@ def test_a_task_without_a_destination_is_a_problem(task: TaskDefinition, note: N
 # -- nothing is sent ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("event", rules.EVENTS)
+@pytest.mark.parametrize("event", trigger_rules.EVENTS)
 def test_nothing_is_written(task: TaskDefinition, note: Note, event: str) -> None:
-    row = make_trigger(task, *rules.EVENTS)
+    row = make_trigger(task, *trigger_rules.EVENTS)
     before = Note.objects.filter(pk=note.pk).values().get()
     with CaptureQueriesContext(connection) as queries:
         ask(row, note, event, **({"body": "two"} if event == "updated" else {}))

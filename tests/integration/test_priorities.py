@@ -1,4 +1,4 @@
-"""In which order brokers really give out what waits, against what :mod:`dispatch.core.priorities` says."""
+"""In which order brokers really give out what waits, against what :mod:`dispatch.core.priority_order` says."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from dispatch import registry
 from dispatch.api import send_task
-from dispatch.core.priorities import PRIORITIES
+from dispatch.core.priority_order import PRIORITIES
 from dispatch.models import Queue
-from dispatch.registry import priorities
+from dispatch.registry import priority_warnings
 from dispatch.relay import Relay
 from tests.integration.conftest import Broker
 from tests.support.brokers import read_all
@@ -26,7 +26,7 @@ def received(broker: Broker, **columns: object) -> tuple[list[int | None], list[
     relay.close()
     by_id = {str(message.pk): priority for message, priority in zip(messages, SENT, strict=True)}
     got = [by_id[message.headers["id"]] for message in read_all(broker.url, broker.queue)]
-    rank = priorities.ordering(registry.current().table.queues[broker.queue]).rank
+    rank = priority_warnings.ordering(registry.current().table.queues[broker.queue]).rank
     return got, sorted(SENT, key=rank, reverse=True)
 
 

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from dispatch import api, queues, registry
-from dispatch.client import inspection
+from dispatch.client import queue_state
 from dispatch.conf import conf
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
@@ -195,10 +195,10 @@ def test_a_broker_that_is_lost_while_it_is_asked_is_said_to_be_so_in_time(
     table = registry.current().table
     started = time.monotonic()
     try:
-        with inspection.opened(conf.brokers["default"]) as link:
+        with queue_state.opened(conf.brokers["default"]) as link:
             getattr(proxy, fault)()
             with pytest.raises(BrokerUnavailable, match="Broker 'default' was lost"):
-                inspection.state(link, table, table.queues[broker.queue])
+                queue_state.state(link, table, table.queues[broker.queue])
         assert time.monotonic() - started < 4
     finally:
         proxy.close()

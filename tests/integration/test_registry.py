@@ -33,7 +33,7 @@ def known_tasks() -> set[str]:
 
 def test_loading_takes_the_same_number_of_queries_whatever_the_size() -> None:
     def load() -> int:
-        from dispatch.registry.loading import load
+        from dispatch.registry.snapshot_loader import load
 
         with CaptureQueriesContext(connection) as queries:
             load("default")

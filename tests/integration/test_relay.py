@@ -16,10 +16,10 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from dispatch.api import Call, UnknownTask, asend_task, send_many, send_task
-from dispatch.client.confirming import Confirming
-from dispatch.client.pipelining import Pipelining
+from dispatch.client.amqp_confirms import Confirming
+from dispatch.client.redis_pipeline import Pipelining
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 from dispatch.outbox import requeue
 from dispatch.relay import Relay
 from dispatch.relay.claims import claim

@@ -17,7 +17,7 @@ from django_celery_results.models import TaskResult
 
 from dispatch.api import result, send_task, task_finished
 from dispatch.models import OutboxMessage, TaskDefinition
-from dispatch.models.parts import database_now
+from dispatch.models.database import database_now
 from dispatch.results import Collector
 from project.notes.models import Note
 from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger

@@ -16,9 +16,9 @@ from django.db.models import ProtectedError
 
 from dispatch import contract, outbox, registry
 from dispatch.api import Call, TaskRetired, send_many, send_task
-from dispatch.contract import waiting
+from dispatch.contract import pending_messages
 from dispatch.core import manifest
-from dispatch.core.compatibility import Change
+from dispatch.core.schema.breaking_changes import Change
 from dispatch.models import Manifest, OutboxMessage, RegistryVersion, Route, TaskDefinition, TriggerArgument
 from dispatch.relay import Relay
 from project.notes.models import Note
@@ -457,7 +457,7 @@ def test_values_of_sensitive_parameters_are_not_quoted() -> None:
 
 
 def test_a_large_backlog_is_looked_at_in_bounded_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "MOST_CHECKED", 1000)
+    monkeypatch.setattr(pending_messages, "MOST_CHECKED", 1000)
     contract.sync(offers(offer()))
     text = "a" * 10_000
     send_many(Call(SUMMARIZE, kwargs={"text": text}) for _ in range(3000))

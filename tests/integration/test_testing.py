@@ -15,7 +15,7 @@ from dispatch.core import manifest
 from dispatch.exceptions import ConfigurationError, InvalidManifest
 from dispatch.models import OutboxMessage, Queue, RegistryVersion, TaskDefinition
 from dispatch.testing import Dispatched
-from dispatch.testing.registry import frozen
+from dispatch.testing.frozen_registry import frozen
 from project.notes.models import Note, Tag
 from tests.support.registry import ARGUMENTS, PARAMETERS, TASK, make_queue, make_registry, make_trigger
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import kombu
 import pytest
 
-from dispatch.core.amqp import key_matches
+from dispatch.core.binding_match import key_matches
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
 from dispatch.relay import Relay
 from tests.integration.conftest import Broker

@@ -15,7 +15,7 @@ from django.test.utils import isolate_apps
 from django_celery_results.models import ChordCounter
 
 from dispatch.models import OutboxMessage, TaskDefinition, TriggerArgument
-from dispatch.triggers.values import Event
+from dispatch.triggers.event_values import Event
 from project.notes.models import Note
 from tests.support.registry import make_registry, make_trigger
 

@@ -63,20 +63,20 @@ def test_a_broker_that_is_down_or_silent_is_one_finding_in_bounded_time(
 def test_a_broker_that_falls_silent_while_the_workers_are_asked_is_a_finding(
     broker: Broker, imported: None, broker_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dispatch.contract.verifying import asking
+    from dispatch.contract.verification import live_probe
 
     port = urlsplit(broker.url).port
     assert port
     proxy = Proxy(port)
     broker_settings(broker.url.replace(f":{port}", f":{proxy.port}"), BROKER_TIMEOUT=0.5)
-    consumed = asking.workers.consumed
+    consumed = live_probe.worker_control.consumed
 
     def then_silence(link: Any) -> Any:
         answer = consumed(link)
         proxy.swallow_replies()
         return answer | {"somebody@here": []}
 
-    monkeypatch.setattr(asking.workers, "consumed", then_silence)
+    monkeypatch.setattr(live_probe.worker_control, "consumed", then_silence)
     started = time.monotonic()
     try:
         found = verify()

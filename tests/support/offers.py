@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatch.contract.stubs import Offer
+from dispatch.contract.typed_stubs import Offer
 
 TEXT = {"type": "string"}
 ADDRESS = {

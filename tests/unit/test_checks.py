@@ -7,7 +7,7 @@ from django.test import override_settings
 
 from dispatch.checks import check_installed, check_registry
 from dispatch.models import RegistryVersion, Route, Trigger, TriggerArgument, TriggerCondition
-from dispatch.triggers import code
+from dispatch.triggers import code_triggers
 from tests.support.registry import TASK, make_queue, make_task
 
 BROKERS = {"default": {"URL": "redis://host:6379/0"}}
@@ -135,7 +135,7 @@ def test_w003_tells_of_a_trigger_in_code_whose_task_nobody_offers(fresh, declare
     make_queue("default", is_default=True)
     make_task()
     misspelt = TASK.replace("summarize", "summarise")
-    trigger = code.CodeTrigger(
+    trigger = code_triggers.CodeTrigger(
         "notes.hooks.summarize", "notes.note", frozenset({"created"}), misspelt, dict, None, {}
     )
     declared[trigger.name] = trigger

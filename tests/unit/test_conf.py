@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dispatch import conf as module
 from dispatch.checks import check_settings
 from dispatch.conf import Broker, Conf, Setting, conf
-from dispatch.core import encoding
+from dispatch.core import codecs
 from dispatch.exceptions import ConfigurationError
 
 SECRET = "s3cr3t"
@@ -138,7 +138,7 @@ def test_a_broker_has_the_serializer_and_compression_of_its_celery_settings():
 
 
 def test_what_is_allowed_and_not_installed_is_told_with_the_extra_that_brings_it(monkeypatch):
-    monkeypatch.setattr(encoding, "is_installed", lambda module: module not in ("msgpack", "lzma"))
+    monkeypatch.setattr(codecs, "is_installed", lambda module: module not in ("msgpack", "lzma"))
     found = complaints(SERIALIZERS=["json", "msgpack"], BROKERS=with_conf(task_compression="lzma"))
     assert len(found) == 2
     assert "lzma is not installed here" in found[0]

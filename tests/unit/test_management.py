@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from dispatch.contract import running as running_workers
+from dispatch.contract import live_manifests as running_workers
 from dispatch.core.manifest import checksum, sealed
 from dispatch.models import Binding, Exchange, Manifest, Route, TaskDefinition
 from tests.support.registry import TASK, make_queue, make_registry
@@ -310,7 +310,7 @@ def running(monkeypatch):
 
     def answer(**nodes):
         answers = {n: json.loads(sealed(d)) if "manifest" in d else d for n, d in nodes.items()}
-        monkeypatch.setattr(running_workers.workers, "manifests", lambda link: answers)
+        monkeypatch.setattr(running_workers.worker_control, "manifests", lambda link: answers)
 
     return answer
 

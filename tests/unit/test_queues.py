@@ -11,11 +11,11 @@ from django.core.management.base import CommandError
 from kombu.transport import memory
 
 from dispatch import queues
-from dispatch.client.workers import Consumed
+from dispatch.client.worker_control import Consumed
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError, QueueUnavailable
-from dispatch.management.subcommands.tables import table
+from dispatch.management.subcommands.output import table
 from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition
-from dispatch.queues import applying, launching, operations
+from dispatch.queues import operations, worker_commands, worker_sync
 from tests.support.registry import TASK, make_queue, make_registry
 
 OTHER_TASK = "worker.tasks.stt.transcribe_audio"
@@ -120,7 +120,7 @@ def test_a_broker_lost_on_the_way_is_not_asked_again_for_each_queue_that_is_left
         asked.append(queue.name)
         raise BrokerUnavailable("Broker 'default' was lost: gone")
 
-    monkeypatch.setattr(operations.administration, "purge", purge)
+    monkeypatch.setattr(operations.queue_admin, "purge", purge)
     for name in ("a", "b", "c"):
         make_queue(name)
     assert [outcome.error for outcome in queues.purge(["a", "b", "c"])] == [
@@ -235,7 +235,7 @@ def test_two_long_names_that_begin_alike_do_not_make_one_node():
         make_queue(name)
     nodes = {queues.launches([name])[0].command.rpartition(" ")[2].partition("@")[0] for name in names}
     assert len(nodes) == 2
-    assert all(len(node) == launching.LONGEST_NODE_NAME for node in nodes)
+    assert all(len(node) == worker_commands.LONGEST_NODE_NAME for node in nodes)
 
 
 def test_a_broadcast_is_consumed_by_every_worker_of_its_broker(broker_settings):
@@ -281,9 +281,11 @@ def fleet(monkeypatch):
     def running(**workers):
         consumed = {name: [_entry(queue) for queue in entry[0]] for name, entry in workers.items()}
         tasks = {name: frozenset(entry[1]) for name, entry in workers.items()}
-        monkeypatch.setattr(applying.workers, "consumed", lambda link: consumed)
+        monkeypatch.setattr(worker_sync.worker_control, "consumed", lambda link: consumed)
         monkeypatch.setattr(
-            applying.workers, "registered", lambda link, names: {name: tasks[name] for name in names}
+            worker_sync.worker_control,
+            "registered",
+            lambda link, names: {name: tasks[name] for name in names},
         )
 
     return running
@@ -392,9 +394,11 @@ def told(monkeypatch):
             raise QueueUnavailable("Worker 'bad' refuses: it is asleep")
         log.append((worker, queue.name))
 
-    monkeypatch.setattr(applying.consuming, "consume", consume)
-    monkeypatch.setattr(applying.consuming, "leave", lambda link, queue, worker: log.append((worker, queue)))
-    monkeypatch.setattr(applying.consuming, "renew_pool", lambda link, worker: worker != "old")
+    monkeypatch.setattr(worker_sync.worker_control, "consume", consume)
+    monkeypatch.setattr(
+        worker_sync.worker_control, "leave", lambda link, queue, worker: log.append((worker, queue))
+    )
+    monkeypatch.setattr(worker_sync.worker_control, "renew_pool", lambda link, worker: worker != "old")
     return log
 
 

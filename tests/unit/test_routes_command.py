@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from kombu.transport import memory
 
-from dispatch.client.workers import Consumed
+from dispatch.client.worker_control import Consumed
 from dispatch.models import TaskDefinition
 from tests.support.registry import TASK, make_registry
 
@@ -30,7 +30,7 @@ def run(*arguments):
 
 def consumed(monkeypatch, *names):
     answer = {"w@host": [Consumed(name, False) for name in names]}
-    monkeypatch.setattr("dispatch.client.workers.consumed", lambda link: answer)
+    monkeypatch.setattr("dispatch.client.worker_control.consumed", lambda link: answer)
 
 
 @pytest.mark.parametrize("action", [("list",), ("explain", TASK)], ids=["list", "explain"])
@@ -59,7 +59,7 @@ def test_a_broker_that_is_down_is_a_warning_and_hides_no_routing(broker_settings
 
 @pytest.mark.parametrize("action", [("list",), ("explain", TASK)], ids=["list", "explain"])
 def test_no_broker_is_asked_offline(action, monkeypatch):
-    monkeypatch.setattr("dispatch.client.inspection.opened", None)
+    monkeypatch.setattr("dispatch.client.queue_state.opened", None)
     assert "Warning" not in run(*action, "--offline")
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from dispatch.core.routing import Queue
 from dispatch.queues import Seen
-from dispatch.queues import sight as module
-from dispatch.queues.sight import Sights
+from dispatch.queues import live_state as module
+from dispatch.queues.live_state import Sights
 from tests.support.registry import make_queue
 
 

@@ -13,8 +13,8 @@ CLIENTS = {"amqp", "celery", "kombu", "redis"}
 CHECKERS = {"jsonschema_rs", "regex"}
 #: Rooms that cost something, and that only a command, a page or the reading of a result opens.
 ROOMS = {
-    "dispatch.admin.detail",
-    "dispatch.admin.preview",
+    "dispatch.admin.message_detail",
+    "dispatch.admin.trigger_preview",
     "dispatch.client",
     "dispatch.configuration",
     "dispatch.contract",
@@ -92,4 +92,4 @@ def test_a_send_and_a_hooked_save_load_none_of_it_either():
 def test_whoever_reads_a_result_loads_celery():
     """And so the tests above would see it."""
     modules = loaded(["dispatch"], "from dispatch.api import result; result('an id')")
-    assert {"celery.result", "kombu", "dispatch.client.results"} <= modules
+    assert {"celery.result", "kombu", "dispatch.client.result_backend"} <= modules

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from dispatch.contract.stubs import module, registered
+from dispatch.contract.typed_stubs import module, registered
 from dispatch.core.manifest import sealed
 from tests.support.registry import PARAMETERS, TASK, make_task
 

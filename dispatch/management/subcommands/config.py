@@ -10,14 +10,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
-from dispatch.client import foreign
+from dispatch.client import celery_import
 from dispatch.conf import DEFAULT_BROKER, conf
-from dispatch.configuration import document, importing
-from dispatch.configuration.changes import Change, Changes
+from dispatch.configuration import apply, document
+from dispatch.configuration.diff import Change, Changes
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.asking import add_yes, agreed
-from dispatch.management.subcommands.files import read_text, reason
-from dispatch.management.subcommands.tables import add_format, write_json
+from dispatch.management.subcommands.operator_input import add_yes, agreed, read_text, reason
+from dispatch.management.subcommands.output import add_format, write_json
 from dispatch.models import Queue
 
 REMARKS = {"left_out": "left out", "notes": "note"}
@@ -71,9 +70,9 @@ def run_import_celery(command: BaseCommand, options: Options) -> None:
     if broker is None:
         known = ", ".join(sorted(conf.brokers))
         raise CommandError(f"No broker {options['broker']!r} in the settings: choose one of {known}.")
-    found = foreign.read(options["app"], broker)
+    found = celery_import.read(options["app"], broker)
     wanted = document.parse(found.document).as_some("tasks")  # those that route themselves
-    usable, problems = importing.usable(wanted, _database())
+    usable, problems = apply.usable(wanted, _database())
     refused = [f"{problem.label}: {problem.reason}" for problem in problems]
     remarks = {"left_out": [*found.left_out, *refused], "notes": list(found.notes)}
     _bring(command, options, usable, prune=False, remarks=remarks)
@@ -88,12 +87,12 @@ def _bring(
     remarks: Mapping[str, list[str]] = MappingProxyType({}),
 ) -> None:
     using = _database()
-    changes = importing.preview(wanted, using, prune=prune)
+    changes = apply.preview(wanted, using, prune=prune)
     if options["format"] == "text":
         _print(command, changes, remarks)
     applied = _wants(command, options, changes)
     if applied:
-        importing.apply(wanted, using, prune=prune, expected=changes)
+        apply.apply(wanted, using, prune=prune, expected=changes)
     if options["format"] == "json":
         write_json(command, {**changes.as_json(), **remarks, "applied": applied})
     elif changes:

@@ -9,14 +9,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch import contract, registry
-from dispatch.contract.difference import TaskChange
+from dispatch.contract.manifest_diff import TaskChange
 from dispatch.core import manifest
-from dispatch.core.wording import suggest
+from dispatch.core.redaction import suggest
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.files import read_manifest
-from dispatch.management.subcommands.tables import add_format, shown, write_json
+from dispatch.management.subcommands.operator_input import read_manifest
+from dispatch.management.subcommands.output import add_format, shown, write_json
 from dispatch.models import Manifest
-from dispatch.triggers.code import declared
+from dispatch.triggers.code_triggers import declared
 
 #: How many missing tasks are looked up among the added ones: for a thousand it would take minutes.
 MOST_SUGGESTIONS = 50

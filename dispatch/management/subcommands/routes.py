@@ -10,16 +10,16 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch import contract, queues, registry
-from dispatch.client.topology import number_on
+from dispatch.client.kombu_topology import number_on
 from dispatch.conf import conf
 from dispatch.core.manifest import sealed
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.files import reason
-from dispatch.management.subcommands.tables import add_format, shown, table, write_json, write_rows
-from dispatch.registry import priorities
-from dispatch.registry.explain import KEYS, Explanation, explain
+from dispatch.management.subcommands.operator_input import reason
+from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
+from dispatch.registry import priority_warnings
+from dispatch.registry.routing_explanation import KEYS, Explanation, explain
 
 
 def add(subparsers: Subparsers) -> None:
@@ -140,10 +140,10 @@ def _warnings(destination: Destination, options: Options) -> Iterator[str]:
     for name in destination.queues:
         if destination.priority is not None:
             yield from filter(
-                None, [priorities.of_priority(snapshot.table.queues[name], destination.priority)]
+                None, [priority_warnings.of_priority(snapshot.table.queues[name], destination.priority)]
             )
-        for concern in priorities.concerns(snapshot, name):
-            if concern.kind == priorities.MIXED:
+        for concern in priority_warnings.concerns(snapshot, name):
+            if concern.kind == priority_warnings.MIXED:
                 yield concern.text
     yield from (f"{name}: {note}" for name, note in _notes(destination.queues, options).items())
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dispatch.contract.stubs import module, offered, registered
+from dispatch.contract.typed_stubs import module, offered, registered
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.files import named, read_manifest, reason
+from dispatch.management.subcommands.operator_input import named, read_manifest, reason
 
 MOST_LINES = 60
 

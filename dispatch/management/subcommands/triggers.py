@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dispatch.core import rules
-from dispatch.core.wording import suggest
+from dispatch.core import trigger_rules
+from dispatch.core.redaction import suggest
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.tables import add_format, shown, table, write_json, write_rows
+from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
 from dispatch.models import Trigger
-from dispatch.triggers.code import CodeTrigger, declared
+from dispatch.triggers.code_triggers import CodeTrigger, declared
 from dispatch.triggers.preview import Candidate, Preview, candidates, destination, load, preview
 
 
@@ -32,7 +32,10 @@ def _add_preview(parser: CommandParser) -> None:
     parser.add_argument("trigger", metavar="TRIGGER", help="a trigger's name, as `triggers list` prints it")
     parser.add_argument("pk", metavar="PK", help="the primary key of an object of its model")
     parser.add_argument(
-        "--event", choices=rules.EVENTS, metavar="EVENT", help=f"one of {', '.join(rules.EVENTS)}"
+        "--event",
+        choices=trigger_rules.EVENTS,
+        metavar="EVENT",
+        help=f"one of {', '.join(trigger_rules.EVENTS)}",
     )
     parser.add_argument(
         "--set",
@@ -102,7 +105,7 @@ def _row(found: Candidate) -> dict[str, Any]:
         "made in": "code" if isinstance(trigger, CodeTrigger) else "admin",
         "enabled": found.enabled,
         "model": trigger.model,
-        "events": ", ".join(event for event in rules.EVENTS if event in trigger.events),
+        "events": ", ".join(event for event in trigger_rules.EVENTS if event in trigger.events),
         "watched": ", ".join((*trigger.watched, *trigger.relations)),
         "if": _condition(found),
         "task": trigger.task,

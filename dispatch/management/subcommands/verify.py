@@ -15,9 +15,9 @@ from dispatch import contract, registry
 from dispatch.contract import Finding, Report, TaskUse
 from dispatch.core.routing import Target
 from dispatch.management.subcommands import NO_TABLES, Options, Subparsers, add_database
-from dispatch.management.subcommands.files import read_manifest
-from dispatch.management.subcommands.tables import add_format, shown, write_json
-from dispatch.triggers.code import declared
+from dispatch.management.subcommands.operator_input import read_manifest
+from dispatch.management.subcommands.output import add_format, shown, write_json
+from dispatch.triggers.code_triggers import declared
 
 WIDTH = 110
 INDENT = " " * 6

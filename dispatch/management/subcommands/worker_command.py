@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from dispatch import queues
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.tables import add_format, write_json
+from dispatch.management.subcommands.output import add_format, write_json
 
 
 def add(subparsers: Subparsers) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from dispatch import outbox
-from dispatch.admin import log
+from dispatch.admin import message_list
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, Queue, Trigger
 from project.notes.models import Note
@@ -103,7 +103,7 @@ def test_the_address_bar_cannot_probe_what_is_masked(boss, lookup):
 
 
 def test_counting_stops_at_a_bound_and_says_so(monkeypatch, boss):
-    monkeypatch.setattr(log, "MOST_COUNTED", 60)
+    monkeypatch.setattr(message_list, "MOST_COUNTED", 60)
     send_many([Call("by.hand")] * 70)
     assert "60+ outbox messages" in text_of(boss, reverse(LIST))
     assert boss.get(reverse(LIST), {"p": "2"}).context["cl"].result_count == 60

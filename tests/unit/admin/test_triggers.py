@@ -7,7 +7,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from dispatch.admin.models import choices, columns, relations, watchable
+from dispatch.admin.model_choices import choices, columns, relations, watchable
 from dispatch.api import trigger
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.serialization import dumps, loads
 
-from dispatch.client.encoding import check, embed
+from dispatch.client.message_protocol import check_encodable, embed
 from dispatch.core.message import plain, to_json
 from dispatch.exceptions import InvalidArguments
 
@@ -34,7 +34,7 @@ def in_order(value):
 @given(st.sampled_from(["yaml", "msgpack"]), st.dictionaries(texts, values, max_size=4))
 def test_what_a_worker_reads_is_what_it_would_read_of_json(serializer, kwargs):
     stored = json.loads(to_json(plain(kwargs)))
-    check(serializer, [], stored, embed((), ()))
+    check_encodable(serializer, [], stored, embed((), ()))
     content_type, encoding, written = dumps(([], stored, embed((), ())), serializer=serializer)
     read = loads(written, content_type, encoding, accept={content_type})
     assert in_order(read) == in_order([[], stored, embed((), ())])
@@ -43,20 +43,20 @@ def test_what_a_worker_reads_is_what_it_would_read_of_json(serializer, kwargs):
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
 def test_a_number_beyond_64_bits_is_refused_for_msgpack_and_for_no_other(number):
     for serializer in ("json", "yaml"):
-        check(serializer, [number], {}, embed((), ()))
+        check_encodable(serializer, [number], {}, embed((), ()))
     with pytest.raises(InvalidArguments, match=r"cannot be written as msgpack: .*or as json"):
-        check("msgpack", [number], {}, embed((), ()))
+        check_encodable("msgpack", [number], {}, embed((), ()))
 
 
 def test_what_a_link_brings_is_looked_at_too():
     with pytest.raises(InvalidArguments, match="msgpack"):
-        check("msgpack", [], {}, embed([{"task": "a", "kwargs": {"number": 2**64}}], ()))
+        check_encodable("msgpack", [], {}, embed([{"task": "a", "kwargs": {"number": 2**64}}], ()))
 
 
 def test_what_is_nested_too_deep_for_a_library_is_refused():
     value: list = []
     for _ in range(400):
         value = [value]
-    check("msgpack", value, {}, embed((), ()))
+    check_encodable("msgpack", value, {}, embed((), ()))
     with pytest.raises(InvalidArguments, match=r"cannot be written as yaml: .*recursion"):
-        check("yaml", value, {}, embed((), ()))
+        check_encodable("yaml", value, {}, embed((), ()))

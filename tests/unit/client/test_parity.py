@@ -11,7 +11,7 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.client.publishing import Publisher
+from dispatch.client.publisher import Publisher
 from dispatch.conf import Broker
 from dispatch.core.call import OWN_HEADERS, Call
 from dispatch.core.message import Message, plain, represent, to_json

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.configuration import document
-from dispatch.configuration.sections import SECTIONS, in_order
+from dispatch.configuration.document import SECTIONS, in_order
 from dispatch.core.manifest import sealed
 from dispatch.exceptions import InvalidConfiguration
 from dispatch.models import Queue

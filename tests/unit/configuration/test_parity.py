@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from dispatch import registry
-from dispatch.client import foreign
+from dispatch.client import celery_import
 from dispatch.conf import conf
-from dispatch.configuration import document, importing
+from dispatch.configuration import apply, document
 from dispatch.core.call import Call
 from dispatch.core.routing import Request, RoutingTable, Target, merge
 from dispatch.exceptions import DispatchError
@@ -245,9 +245,9 @@ DIFFERENCES = {
 
 
 def bring(app, broker):
-    found = foreign.read(app, broker)
-    wanted, _ = importing.usable(document.parse(found.document), "default")
-    importing.apply(wanted, "default")
+    found = celery_import.read(app, broker)
+    wanted, _ = apply.usable(document.parse(found.document), "default")
+    apply.apply(wanted, "default")
     for name in NAMES:
         TaskDefinition.objects.get_or_create(name=name)
 
@@ -338,7 +338,7 @@ def _run(hits, first):
 def brokers(settings, monkeypatch, db):
     brokers = {"default": {"URL": "amqp://nowhere"}, "redis": {"URL": "redis://nowhere"}}
     settings.DISPATCH = {"BROKERS": brokers, "ROUTERS": ROUTERS, "REGISTRY_TTL": 0}
-    monkeypatch.setattr(foreign, "_load", lambda app: app)
+    monkeypatch.setattr(celery_import, "_load", lambda app: app)
 
 
 @pytest.mark.hypothesis

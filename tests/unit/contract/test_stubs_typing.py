@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatch.contract.stubs import module
+from dispatch.contract.typed_stubs import module
 from tests.support.offers import OFFERS
 
 ROOT = Path(__file__).parents[3]

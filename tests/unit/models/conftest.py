@@ -1,10 +1,9 @@
-"""Rows for tests of models, and how a refusal is read."""
+"""The brokers of rows in tests of models, and how a refusal is read."""
 
 from __future__ import annotations
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
 
 
 @pytest.fixture(autouse=True)
@@ -25,17 +24,3 @@ def refusal():
         return {field: " ".join(messages) for field, messages in caught.value.message_dict.items()}
 
     return of
-
-
-@pytest.fixture
-def refused_by_database():
-    """Return a function that stores rows past full_clean and expects the database to refuse the last one."""
-
-    def store(*rows):
-        *accepted, last = rows
-        for row in accepted:
-            row.save()
-        with pytest.raises(IntegrityError), transaction.atomic():
-            last.save()
-
-    return store

@@ -11,11 +11,11 @@ from django.db import models
 from django.test.utils import isolate_apps
 from django.utils import timezone
 
-from dispatch.core import rules
+from dispatch.core import trigger_rules
 from dispatch.core.routing import Target
-from dispatch.core.rules import EVENTS
+from dispatch.core.trigger_rules import EVENTS
 from dispatch.models import Queue, TaskDefinition, Trigger, TriggerArgument, TriggerCondition
-from dispatch.models.fields import find_field, find_model, to_python
+from dispatch.models.hookable_columns import find_field, find_model, to_python
 from dispatch.models.triggers import OPERATOR_LABELS
 from project.notes.models import Note
 
@@ -162,7 +162,7 @@ def test_a_model_is_found_by_the_label_that_django_gives_it():
 )
 def test_a_value_gets_the_fields_own_type(field, operator, value, expected):
     row = TriggerCondition(field=field, operator=operator, value=value)
-    assert row.spec(Note) == rules.Condition(field, operator, expected)
+    assert row.spec(Note) == trigger_rules.Condition(field, operator, expected)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_every_kind_of_column_reads_its_own_text(field, text, expected):
 
 def test_a_foreign_key_is_compared_by_its_column():
     row = TriggerCondition(field="manifest", operator="equals", value="7")
-    assert row.spec(TaskDefinition) == rules.Condition("manifest_id", "equals", 7)
+    assert row.spec(TaskDefinition) == trigger_rules.Condition("manifest_id", "equals", 7)
 
 
 @pytest.mark.filterwarnings("ignore:DateTimeField")
@@ -192,7 +192,7 @@ def test_a_moment_without_a_timezone_can_be_compared_with_the_fields_value(value
 
 
 def test_every_operator_has_a_label():
-    assert set(OPERATOR_LABELS) == {*rules.OPERATORS, *rules.TRANSITIONS}
+    assert set(OPERATOR_LABELS) == {*trigger_rules.OPERATORS, *trigger_rules.TRANSITIONS}
 
 
 # -- triggers as plain data -------------------------------------------------------------
@@ -206,11 +206,11 @@ def test_a_trigger_becomes_plain_data(trigger):
     TriggerArgument.objects.create(trigger=trigger, parameter="event", source="event")
     spec = trigger.spec()
     assert (spec.name, spec.model, spec.events, spec.task) == ("t", "notes.note", {"created"}, "tasks.a")
-    assert spec.conditions == (rules.Condition("kind", "equals", "text"),)
+    assert spec.conditions == (trigger_rules.Condition("kind", "equals", "text"),)
     assert spec.arguments == {
-        "note_id": rules.Argument("field", "id"),
-        "lang": rules.Argument("constant", "de"),
-        "event": rules.Argument("event"),
+        "note_id": trigger_rules.Argument("field", "id"),
+        "lang": trigger_rules.Argument("constant", "de"),
+        "event": trigger_rules.Argument("event"),
     }
     assert (spec.target, spec.countdown, spec.problem) == (Target("llm", priority=0), 2.5, "")
 

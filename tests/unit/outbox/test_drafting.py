@@ -11,7 +11,7 @@ from dispatch.api import send_task
 from dispatch.core.call import Call
 from dispatch.exceptions import InvalidArguments
 from dispatch.models import Route
-from dispatch.outbox import drafting
+from dispatch.outbox import enqueueing
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 from tests.support.routers import BY_ETA, BY_LENGTH, ROUTERS
 
@@ -66,7 +66,7 @@ def test_messages_share_no_options() -> None:
 
 
 def test_ever_new_routing_keys_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drafting, "MOST_PLANS", 3)
+    monkeypatch.setattr(enqueueing, "MOST_PLANS", 3)
     shadows = [f"shadow {at}" for at in range(10)]
     assert [send(shadow=shadow).options["shadow"] for shadow in shadows] == shadows
     assert plans() <= 3
@@ -102,10 +102,10 @@ def test_a_serializer_that_is_no_longer_allowed_is_refused_though_the_plan_is_ke
 
 def test_arguments_given_beside_a_call_are_checked_and_sent_instead_of_its_own() -> None:
     call, snapshot, now = Call(TASK, kwargs={"wrong": 1}), registry.current(), timezone.now()
-    row = drafting.draft(call, drafting.CODE, snapshot, now, ((), ARGUMENTS)).row
+    row = enqueueing.draft(call, enqueueing.CODE, snapshot, now, ((), ARGUMENTS)).row
     assert (row.args, row.kwargs) == ("[]", '{"note_id":"1","text":"Hello."}')
     with pytest.raises(InvalidArguments):
-        drafting.draft(call, drafting.CODE, snapshot, now)
+        enqueueing.draft(call, enqueueing.CODE, snapshot, now)
 
 
 def test_a_router_is_told_of_an_eta_that_the_worker_waits_for(settings: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dispatch.core.routing import Target
-from dispatch.core.schema import Parameters
+from dispatch.core.schema.parameters import Parameters
 from dispatch.exceptions import InvalidArguments
 from dispatch.registry import Task
 

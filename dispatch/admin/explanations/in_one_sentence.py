@@ -1,0 +1,80 @@
+"""Where a task goes, and why, in one sentence for operators."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+from dispatch import registry
+from dispatch.core.routing import Destination
+from dispatch.exceptions import NoDestination, UnknownTask
+from dispatch.registry.routing_explanation import decide
+from dispatch.registry.senders_by_destination import usage
+
+
+def explain(task: str) -> str:
+    """Return ``→ queue llm on broker default, by route worker.tasks.llm.*``, or what is missing."""
+    snapshot = registry.current()
+    try:
+        destination = snapshot.destination(task)
+    except (NoDestination, UnknownTask) as error:
+        return str(error)
+    return _("→ %(place)s, %(reason)s") % {"place": place(destination), "reason": _reason(snapshot, task)}
+
+
+def short(task: str) -> tuple[str, str]:
+    """Return the name of the queue or exchange and the reason; an empty name and the error where there is none."""
+    snapshot = registry.current()
+    try:
+        destination = snapshot.destination(task)
+    except (NoDestination, UnknownTask) as error:
+        return "", str(error)
+    return destination.exchange or destination.queue, _reason(snapshot, task)
+
+
+def queues_of(task: str) -> tuple[str, ...]:
+    """Return the queues that a registered task's messages reach, none where it has nowhere to go."""
+    try:
+        return registry.current().destination(task).queues
+    except (NoDestination, UnknownTask):
+        return ()
+
+
+def queues_of_trigger(name: str) -> tuple[str, ...]:
+    """Return the queues that the messages of an enabled trigger with a queue or priority of its own reach."""
+    found = [s.destination for s in usage(registry.current()).senders if s.trigger == name]
+    return found[0].queues if found and found[0] else ()
+
+
+def place(destination: Destination) -> str:
+    """Return the queue or exchange, the broker and the priority in words."""
+    parts = [_exchange(destination) if destination.exchange else _queue(destination)]
+    if destination.priority is not None:
+        parts.append(_("priority %(priority)d") % {"priority": destination.priority})
+    return ", ".join(parts)
+
+
+def _queue(destination: Destination) -> str:
+    text = _("queue %(queue)s on broker %(broker)s") % {
+        "queue": destination.queue,
+        "broker": destination.broker,
+    }
+    if destination.queue in registry.current().paused:
+        return text + _(" (paused: messages wait in the outbox)")
+    return text
+
+
+def _exchange(destination: Destination) -> str:
+    return _("exchange %(exchange)s with key “%(key)s” on broker %(broker)s, to %(queues)s") % {
+        "exchange": destination.exchange,
+        "key": destination.routing_key,
+        "broker": destination.broker,
+        "queues": ", ".join(destination.queues),
+    }
+
+
+def _reason(snapshot: registry.Snapshot, task: str) -> str:
+    decided_by = decide(snapshot, task).decided_by
+    rule = decided_by.get("queue") or decided_by.get("exchange") or ""
+    if snapshot.reads_arguments(task):
+        return _("by %(rule)s, as far as a router callable decides without arguments") % {"rule": rule}
+    return _("by %(rule)s") % {"rule": rule}

@@ -1,0 +1,188 @@
+"""The section of a page that explains where messages go: its parts, and the base of the pages that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+
+from dispatch import registry
+from dispatch.admin import base, broker_state, links
+from dispatch.admin.links import Link
+from dispatch.core import routing
+from dispatch.exceptions import ConfigurationError
+from dispatch.models import Queue, Route, TaskDefinition, Trigger
+from dispatch.registry import priority_warnings
+from dispatch.registry.routing_explanation import rule
+from dispatch.registry.senders_by_destination import Sender
+
+Text = str | Promise
+MOST_SHOWN = 25
+MOST_UNFOLDED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence with a badge."""
+
+    kind: str
+    label: Text
+    text: Text = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells, at most ``MOST_SHOWN`` of them; ``more`` says how many are left out."""
+
+    title: Text
+    columns: tuple[Text, ...]
+    rows: list[list[Link]]
+    more: int = 0
+    is_folded: bool = False
+
+    def without_empty_columns(self) -> Table:
+        """Return the table without the columns that say nothing in any row."""
+        kept = [
+            place for place, _name in enumerate(self.columns) if any(row[place].text for row in self.rows)
+        ]
+        columns = tuple(self.columns[place] for place in kept)
+        return replace(self, columns=columns, rows=[[row[place] for place in kept] for row in self.rows])
+
+
+@dataclass(slots=True)
+class Explained:
+    """What the section shows, from the top down."""
+
+    title: Text
+    notes: list[Note] = field(default_factory=list)
+    facts: list[tuple[Text, SafeString | str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+
+
+class Pages:
+    """Links to the pages of tasks, triggers, queues and routes by what they are called, one query for each kind."""
+
+    def __init__(self, site: admin.AdminSite, request: HttpRequest) -> None:
+        self._site = site
+        self._request = request
+        self._urls: dict[tuple[str, str], str] = {}
+
+    def learn(
+        self, senders: Iterable[Sender] = (), rules: Iterable[str] = (), names: Iterable[str] = ()
+    ) -> None:
+        """Find the addresses of what is going to be shown; ``names`` are those of queues."""
+        senders = list(senders)
+        self._learn(TaskDefinition, "task", {sender.task for sender in senders})
+        self._learn(Trigger, "trigger", {sender.trigger for sender in senders if sender.trigger})
+        self._learn(Queue, "queue", set(names))
+        self._learn_routes({*rules, *(sender.place_rule() for sender in senders)})
+
+    def sender(self, sender: Sender) -> Link:
+        """Return a link to the task, or to the trigger that sends it."""
+        kind, name = ("trigger", sender.trigger) if sender.trigger else ("task", sender.task)
+        return Link(str(sender), self._urls.get((kind, name), ""))
+
+    def rule(self, text: str) -> Link:
+        """Return a link to a route that is named as explanations do; any other rule is a text."""
+        return Link(text, self._urls.get(("route", text), ""))
+
+    def queue(self, name: str) -> Link:
+        """Return a link to a queue."""
+        return Link(name, self._urls.get(("queue", name), ""))
+
+    def _learn(self, model: Any, kind: str, names: set[str]) -> None:
+        if not names or not links.viewable(self._site, self._request, model):
+            return
+        for pk, name in model.objects.filter(name__in=names).values_list("pk", "name"):
+            self._urls[kind, name] = links.url(model, pk, self._site.name)
+
+    def _learn_routes(self, rules: set[str]) -> None:
+        known = {rule(route): route.pattern for route in registry.current().table.routes}
+        patterns = {known[text] for text in rules if text in known}
+        if not patterns or not links.viewable(self._site, self._request, Route):
+            return
+        for pk, pattern, kind in Route.objects.filter(pattern__in=patterns).values_list(
+            "pk", "pattern", "kind"
+        ):
+            self._urls["route", rule(routing.Route(pattern, kind))] = links.url(Route, pk, self._site.name)
+
+
+class ExplainedAdmin(base.Admin):
+    """Base of the pages that explain where messages go."""
+
+    change_form_template = "admin/dispatch/explained_form.html"
+
+    class Media:
+        js = ("dispatch/live.js",)
+
+    def explain(self, request: HttpRequest, row: Any) -> Explained:
+        """Return the section of one row's page."""
+        raise NotImplementedError
+
+    def concerned_queues(self, row: Any) -> Iterable[str]:
+        """Return the queues whose priorities are looked at when the row was saved."""
+        raise NotImplementedError
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["explained"] = self.explain(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        sets_priority = getattr(form.instance, "priority", None) is not None
+        warn(
+            request,
+            self.concerned_queues(form.instance),
+            is_all=sets_priority or isinstance(form.instance, Queue),
+        )
+
+
+def warn(request: HttpRequest, names: Iterable[str], *, is_all: bool) -> None:
+    """Tell where priorities are mixed in these queues; with ``is_all``, also where they would be ignored."""
+    snapshot = registry.current()
+    known = [name for name in dict.fromkeys(names) if name in snapshot.table.queues]
+    for name in known[:MOST_SHOWN]:
+        for concern in priority_warnings.concerns(snapshot, name):
+            if is_all or concern.kind == priority_warnings.MIXED:
+                messages.warning(request, concern.text)
+
+
+def concern_notes(names: Iterable[str]) -> list[Note]:
+    """Return what is to be said of the priorities in these queues."""
+    snapshot = registry.current()
+    known = [name for name in names if name in snapshot.table.queues]
+    return [
+        Note("warning", "priority", concern.text)
+        for name in known[:MOST_SHOWN]
+        for concern in priority_warnings.concerns(snapshot, name)
+    ]
+
+
+def commands(destination: routing.Destination) -> list[str]:
+    """Return the command lines of the workers that would consume what is sent there."""
+    from dispatch.queues import launches_for
+
+    try:
+        return [launch.command for launch in launches_for(destination)]
+    except ConfigurationError as error:
+        return [f"# {error}"]
+
+
+def seen(names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
+    """Return a fact per queue, which the page's script fills with what the broker shows of it."""
+    return [(name, broker_state.look([name])) for name in list(names)[:MOST_SHOWN]]

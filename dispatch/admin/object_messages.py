@@ -1,0 +1,71 @@
+"""From an object to its messages: a base for users' own admins, and what the template tag shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+
+from dispatch.admin import base, links, message_list
+from dispatch.models import OutboxMessage
+from dispatch.models.outbox_message import OutboxQuerySet
+
+
+class DispatchedAdmin(base.ModelAdmin):
+    """A ModelAdmin that shows, below the form, the messages that were sent for the object.
+
+    For those who may view outbox messages. An admin with a ``change_form_template`` of its own uses the template tag
+    ``{% dispatch_messages original %}`` instead.
+    """
+
+    change_form_template = "admin/dispatch/dispatched_change_form.html"
+
+    class Media:
+        css = {"all": ("dispatch/admin.css",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One message in short."""
+
+    message: OutboxMessage
+    url: str
+    result: str
+
+
+def messages_of(instance: Model, trigger: str = "") -> OutboxQuerySet:
+    """Return the messages that were sent for an object, by one trigger or by all, newest first."""
+    rows = OutboxMessage.objects.filter(object_model__in=_labels(type(instance)), object_pk=str(instance.pk))
+    if trigger:
+        rows = rows.filter(origin=OutboxMessage.Origin.TRIGGER, origin_name=trigger)
+    return rows.order_by("-id").defer("args", "kwargs", "options", "headers")
+
+
+def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]:
+    """Return the first messages with their results and addresses."""
+    found = list(rows[:limit])
+    results = message_list.results(found)
+    return [Line(row, links.change_url(row, site.name), results.get(str(row.pk), "")) for row in found]
+
+
+def log_url(site: admin.AdminSite, **lookups: Any) -> str:
+    """Return the address of the log, filtered."""
+    return f"{reverse('admin:dispatch_outboxmessage_changelist', current_app=site.name)}?{urlencode(lookups)}"
+
+
+def may_see(request: HttpRequest | None, site: admin.AdminSite) -> bool:
+    """Tell whether this user may see the log of messages."""
+    return request is not None and links.viewable(site, request, OutboxMessage)
+
+
+def _labels(model: type[Model]) -> list[str]:
+    """Return the models whose rows are this object: itself, its proxies, parents and children share one key."""
+    concrete = model._meta.concrete_model or model
+    related = (each for each in apps.get_models() if issubclass(each, concrete) or issubclass(concrete, each))
+    return [each._meta.label_lower for each in related]

@@ -1,0 +1,50 @@
+"""A task's JSON Schema in the few words that an operator needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from dispatch.core.schema.summary import describe
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One line of the table."""
+
+    name: str
+    type: str
+    required: bool
+    default: str
+    sensitive: bool
+    description: str
+
+
+def parameters(schema: Mapping[str, Any], sensitive: list[str]) -> Iterator[Parameter]:
+    """Yield the parameters in the schema's order."""
+    properties = schema.get("properties")
+    required = schema.get("required")
+    for name, value in (properties if isinstance(properties, dict) else {}).items():
+        details = value if isinstance(value, dict) else {}
+        yield Parameter(
+            name=name,
+            type=describe(details),
+            required=name in (required if isinstance(required, list) else ()),
+            default=json.dumps(details["default"], ensure_ascii=False) if "default" in details else "",
+            sensitive=name in sensitive,
+            description=str(details.get("description", "")),
+        )
+
+
+def table(schema: Mapping[str, Any], sensitive: list[str]) -> SafeString:
+    """Return the parameters as an HTML table."""
+    context = {
+        "parameters": list(parameters(schema, sensitive)),
+        "is_open": not schema or schema.get("additionalProperties", True) is not False,
+    }
+    return render_to_string("dispatch/parameters.html", context)

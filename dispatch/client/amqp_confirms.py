@@ -1,0 +1,112 @@
+"""RabbitMQ: publish a whole batch, then wait for what the broker says of each message.
+
+The broker numbers the messages of a channel from 1 and answers each number: ack, or nack where a queue is full. What no
+queue takes is sent back first, and **then acked**: an ack alone is no success.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from dispatch.client.broker_connection import BATCH_SIZE, Attempt, Fate, Session
+from dispatch.conf import conf
+from dispatch.exceptions import PublishError, QueueUnavailable
+
+#: Seconds to wait for what a broker may have said before its end; py-amqp knows no waiting of 0 s within a frame.
+LAST_WORDS = 0.01
+
+
+class Confirming:
+    """The confirmations of one session's channel, on which nobody else publishes."""
+
+    limit = BATCH_SIZE
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._sent = 0
+        self._pending: dict[int, Attempt] = {}
+        self._returned: dict[str, Exception] = {}
+        self._connection = (
+            session.channel.connection
+        )  # py-amqp's: kombu's would connect anew where this one is lost
+        events = session.channel.events
+        events["basic_ack"].add(self._acked)
+        events["basic_nack"].add(self._nacked)
+        events["basic_return"].add(self._came_back)
+        try:
+            self.check()
+        except Exception as error:  # noqa: BLE001 - as when connecting: each means "not reached"
+            session.close()
+            raise session.unavailable("cannot be reached", error) from None
+
+    def check(self) -> None:
+        """Ask the broker for a sign of life; it may be asked for confirmations more than once."""
+        self.session.channel.confirm_select()
+
+    def publish(self, attempts: Sequence[Attempt], until: float) -> None:
+        """Publish the messages and wait for the confirmations, at the latest ``until``.
+
+        A broker that will not have a message at all (its exchange is gone, it is too large) closes the channel, and
+        says nothing of the others that are not confirmed yet.
+        """
+        session = self.session
+        try:
+            for attempt in attempts:
+                self._hand_over(attempt)
+            self._wait(until)
+        except Exception as error:  # noqa: BLE001 - on a lost connection py-amqp raises odd ones too
+            self._end(error)
+            for attempt in attempts:
+                attempt.fail(session.unavailable("was lost before it took the message", error))
+
+    def _hand_over(self, attempt: Attempt) -> None:
+        session, number = self.session, self._sent + 1
+        self._pending[number] = attempt
+        try:
+            session.put(attempt.parcel)
+        except Exception as error:
+            if session.is_loss(error):
+                raise  # it may be on its way: still pending
+            del self._pending[number]
+            attempt.answer = session.judge(error, attempt.parcel)
+        else:
+            self._sent = number
+
+    def _wait(self, until: float) -> None:
+        while self._pending:
+            self._connection.drain_events(timeout=conf.BROKER_TIMEOUT)
+            if self._pending and time.monotonic() > until:
+                raise TimeoutError("it did not confirm the messages in time")
+
+    def _end(self, error: Exception) -> None:
+        """Read what the broker said before its end; of the rest nobody knows."""
+        with suppress(Exception):
+            while self._pending:
+                self._connection.drain_events(timeout=LAST_WORDS)
+        self.session.end(list(self._pending.values()), error)
+        self._pending.clear()
+
+    def _acked(self, number: int, multiple: bool) -> None:
+        for attempt in self._answered(number, multiple):
+            error = self._returned.pop(attempt.parcel.message.task_id, None)
+            attempt.answer = self.session.judge(error, attempt.parcel) if error else Fate.TAKEN
+
+    def _nacked(self, number: int, multiple: bool) -> None:
+        for attempt in self._answered(number, multiple):
+            attempt.answer = self._full(attempt)
+
+    def _came_back(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
+        self._returned[message.properties["correlation_id"]] = error
+
+    def _answered(self, number: int, multiple: bool) -> list[Attempt]:
+        numbers = [each for each in self._pending if each <= number] if multiple else [number]
+        return [self._pending.pop(each) for each in numbers if each in self._pending]
+
+    def _full(self, attempt: Attempt) -> PublishError:
+        alias = self.session.broker.alias
+        return QueueUnavailable(
+            f"Broker {alias!r} takes no more messages for {attempt.parcel.where!r}: is it full?"
+        )

@@ -1,0 +1,237 @@
+"""One open connection to a broker: its channels, what was declared over it, and what its errors mean."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import redis
+from amqp.exceptions import FrameError, FrameSyntaxError
+from kombu import Connection, Exchange, Producer
+from kombu.exceptions import KombuError
+
+from dispatch.client import celery_apps, kombu_topology
+from dispatch.client.message_protocol import Envelopes
+from dispatch.conf import Broker, conf
+from dispatch.core.message import Message
+from dispatch.core.redaction import redact
+from dispatch.core.routing import Destination, RoutingTable
+from dispatch.exceptions import (
+    BrokerUnavailable,
+    DeliveryUnknown,
+    MessageRefused,
+    PublishError,
+    QueueUnavailable,
+)
+
+#: Redis takes nothing from anyone just now: no reason for a message to die.
+REFUSES_ALL = (
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.NoPermissionError,
+)
+#: What AMQP cannot write: py-amqp says so before it writes anything, RabbitMQ closes the connection.
+UNWRITABLE = (FrameSyntaxError, FrameError)
+#: The most messages that are handed over before an answer is waited for.
+BATCH_SIZE = 500
+REFUSING_STATES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "LOADING", "READONLY", "OOM")
+
+
+class Fate(Enum):
+    """What became of a message that did not fail."""
+
+    TAKEN = "the broker has it"
+    UNTRIED = "nothing was tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message and where it goes; ``alone`` if it must not share a batch with others."""
+
+    message: Message
+    destination: Destination
+    alone: bool = False
+
+    @property
+    def where(self) -> str:
+        """The queue or the exchange, for texts."""
+        return self.destination.queue or self.destination.exchange
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One parcel in hand, and what became of it so far."""
+
+    parcel: Parcel
+    answer: Fate | PublishError = Fate.UNTRIED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has become of it yet."""
+        return self.answer is Fate.UNTRIED
+
+    def fail(self, error: PublishError) -> None:
+        """Note a failure, unless its fate is known."""
+        if self.is_open:
+            self.answer = error
+
+
+@dataclass(slots=True)
+class Session:
+    """One open connection, its producer, and the queues that were declared over it.
+
+    ``channel`` publishes; ``declaring`` declares, since a broker that refuses a declaration closes its channel.
+    ``is_over`` once nothing more may go over it; ``is_lost`` if the broker itself is gone.
+    """
+
+    broker: Broker
+    connection: Connection
+    channel: Any
+    declaring: Any
+    producer: Producer
+    envelopes: Envelopes
+    table: RoutingTable | None = None
+    declared: set[tuple[str, str]] = field(default_factory=set)
+    is_over: bool = False
+    is_lost: bool = False
+
+    @property
+    def has_exchanges(self) -> bool:
+        """Whether the broker routes by itself (AMQP)."""
+        return kombu_topology.has_exchanges(self.connection)
+
+    @property
+    def lost(self) -> tuple[type[Exception], ...]:
+        """The errors that mean the connection is gone."""
+        errors = (*self.connection.connection_errors, OSError)
+        # kombu counts KeyError among Redis's: it may as well be a codec that is not installed
+        return tuple(error for error in errors if not issubclass(KeyError, error))
+
+    @property
+    def refused(self) -> tuple[type[Exception], ...]:
+        """The errors by which the broker refuses one request."""
+        return (*self.connection.channel_errors, KombuError)
+
+    def is_loss(self, error: Exception) -> bool:
+        """Whether the connection is gone, and no message is to blame."""
+        return isinstance(error, self.lost) and not isinstance(error, UNWRITABLE)
+
+    def close(self) -> None:
+        """Let go of the connection, whatever its state."""
+        with suppress(Exception):  # it is broken already, and there is nothing left to tell
+            self.connection.release()
+
+    def follow(self, table: RoutingTable) -> None:
+        """Declare by this table from now on: a binding may be new on a queue that was declared before."""
+        if self.table is not table:
+            self.table, self.declared = table, set()
+
+    def declare(self, destination: Destination) -> None:
+        """Make sure that a destination exists. Raises QueueUnavailable, and BrokerUnavailable."""
+        wanted = {("queue", name) for name in destination.queues}
+        wanted |= {("exchange", destination.exchange)} if destination.exchange else set()
+        missing = wanted - self.declared
+        if not missing or self.table is None or not self.has_exchanges:
+            return
+        try:
+            for entity in kombu_topology.entities(self.table, destination):
+                entity.bind(self.declaring).declare()
+        except self.lost as error:
+            raise self.unavailable("was lost", error) from None
+        except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
+            names = ", ".join(" ".join(entity) for entity in sorted(missing))
+            what = f"Broker {self.broker.alias!r} does not accept {names} as the registry has it"
+            raise QueueUnavailable(sentence(what, error)) from None
+        self.declared |= missing
+
+    def put(self, parcel: Parcel) -> None:
+        """Give a parcel to kombu's producer: on the wire at once, or into the batch that is open."""
+        destination, envelope = parcel.destination, self.envelopes.seal(parcel.message)
+        options: dict[str, Any] = dict(envelope.options)
+        priority = kombu_topology.broker_priority(self.connection, destination.priority)
+        if priority is not None:
+            options["priority"] = priority
+        if self.has_exchanges:
+            options["mandatory"] = not destination.is_broadcast  # its receivers come and go
+        elif destination.is_broadcast:
+            options["declare"] = [Exchange(destination.exchange, "fanout")]
+        default_key = self.table.default.queue if self.table else None
+        for exchange, routing_key in kombu_topology.addresses(self.connection, destination, default_key):
+            self.producer.publish(envelope.body, exchange=exchange, routing_key=routing_key, **options)
+
+    def judge(self, error: Exception, parcel: Parcel) -> PublishError:
+        """Return what the error of one message means for it."""
+        alias = self.broker.alias
+        if isinstance(error, MessageRefused):
+            return error
+        if isinstance(error, REFUSES_ALL):
+            return self.unavailable("takes no messages", error)
+        if isinstance(error, redis.ResponseError):
+            all_of_them = str(error).startswith(REFUSING_STATES)
+            kind = BrokerUnavailable if all_of_them else MessageRefused
+            return kind(sentence(f"Broker {alias!r} refused the message for {parcel.where!r}", error))
+        if self.is_loss(error):
+            return self.unknown(error)
+        if isinstance(error, self.refused):
+            return MessageRefused(
+                sentence(f"Broker {alias!r} refused the message for {parcel.where!r}", error)
+            )
+        return MessageRefused(sentence("The message cannot be encoded", error))
+
+    def unknown(self, error: Exception) -> DeliveryUnknown:
+        """Return the failure of a message that was handed over, and never answered."""
+        what = "closed the channel" if isinstance(error, self.connection.channel_errors) else "was lost"
+        return DeliveryUnknown(
+            sentence(f"Broker {self.broker.alias!r} {what} while it took the message", error)
+        )
+
+    def unavailable(self, what: str, error: Exception) -> BrokerUnavailable:
+        """Return the failure of a message that was not handed over."""
+        return BrokerUnavailable(sentence(f"Broker {self.broker.alias!r} {what}", error))
+
+    def end(self, attempts: list[Attempt], error: Exception) -> None:
+        """Nothing more will be heard of these messages, which were handed over.
+
+        The broker may mean any one of several; of one alone the fate is known.
+        """
+        self.is_over = True
+        self.is_lost = self.is_loss(error)
+        for attempt in attempts:
+            attempt.answer = self.judge(error, attempt.parcel) if len(attempts) == 1 else self.unknown(error)
+
+
+def connect(broker: Broker) -> Session:
+    """Open a session. Raises BrokerUnavailable."""
+    connection = celery_apps.connection(broker)  # raises BrokerUnavailable too
+    # py-amqp would wait for each confirmation by itself
+    connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
+    try:
+        # once per host of the URL, without kombu's pauses of two seconds: the relay does the waiting
+        connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
+        if kombu_topology.has_exchanges(connection):
+            _bound(connection.connection)
+        channel = connection.channel()
+        declaring = connection.channel() if kombu_topology.has_exchanges(connection) else channel
+        producer = Producer(channel, auto_declare=False)
+        return Session(broker, connection, channel, declaring, producer, Envelopes(broker))
+    except Exception as error:  # noqa: BLE001 - drivers raise their own kinds; each means "not reached"
+        with suppress(Exception):
+            connection.release()
+        raise BrokerUnavailable(sentence(f"Broker {broker.alias!r} cannot be reached", error)) from None
+
+
+def _bound(connection: Any) -> None:
+    """Give each read and write of py-amqp an end: its own timeouts do not hold in the middle of a frame.
+
+    Nor does it look for news before each publish, which would read on for ever there: answers are read afterwards.
+    """
+    connection.transport.sock.settimeout(conf.BROKER_TIMEOUT)
+    connection.client_properties.setdefault("capabilities", {})["connection.blocked"] = False
+
+
+def sentence(what: str, error: Exception) -> str:
+    """Return what happened and why, without a password."""
+    return f"{what}: {redact(str(error)) or type(error).__name__}"

@@ -1,0 +1,253 @@
+"""The queues, exchanges and bindings that a Celery app declares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import kombu
+from celery import Celery
+from kombu.common import Broadcast
+from kombu.transport.base import (  # type: ignore[attr-defined]  # left out of the stubs
+    RABBITMQ_QUEUE_ARGUMENTS,
+    to_rabbitmq_queue_arguments,
+)
+
+from dispatch.client.celery_import.unsupported import Leftovers
+from dispatch.conf import Broker
+from dispatch.core.binding_match import key_matches
+from dispatch.core.message import plain
+from dispatch.core.routing import HIGHEST_PRIORITY
+from dispatch.exceptions import InvalidArguments
+
+TYPES = ("direct", "topic", "fanout", "headers")
+QUORUM = "quorum"
+#: Attributes of a kombu queue or exchange that rows do not have.
+UNKNOWN_OF_QUEUE = ("exclusive", "auto_delete", "no_ack", "no_declare", "consumer_arguments", "alias")
+UNKNOWN_OF_EXCHANGE = ("auto_delete", "passive", "no_declare", "delivery_mode")
+
+Bound = tuple[str, str, dict[str, Any]]
+
+
+class Topology:
+    """What ``app.amqp.queues`` holds, and what routes add to it."""
+
+    def __init__(self, app: Celery, broker: Broker, leftovers: Leftovers) -> None:
+        self.broker = broker
+        self.leftovers = leftovers
+        self.queues = app.amqp.queues
+        self.default_exchange: kombu.Exchange = app.amqp.default_exchange
+        self.default_routing_key: str = app.conf.task_default_routing_key
+        self.default_priority = self.priority(app.conf.task_default_priority, "setting task_default_priority")
+        self.exchanges: dict[str, kombu.Exchange] = {}
+        for queue in self.queues.values():
+            self._know(queue)
+        self.default_queue = self._default(app.conf.task_default_queue)
+
+    def queue(self, queue: Any) -> kombu.Queue | None:
+        """Return a queue that a route names, created as Celery would; None where Celery would refuse."""
+        if not isinstance(queue, kombu.Queue):
+            try:
+                queue = self.queues[queue]
+            except KeyError:
+                return None
+        elif queue.name not in self.queues:
+            dict.__setitem__(
+                self.queues, queue.name, queue
+            )  # as it is: Celery completes only those of task_queues
+        self._know(queue)
+        found: kombu.Queue = queue
+        return found
+
+    def exchange(self, exchange: Any, type_: str | None) -> str:
+        """Return the name of an exchange that a route names, and know it from now on."""
+        if not isinstance(exchange, kombu.Exchange):
+            exchange = kombu.Exchange(str(exchange), type=type_ or self.type_of(str(exchange)))
+        self._know_exchange(exchange)
+        return str(exchange.name)
+
+    def type_of(self, exchange: str) -> str:
+        """Return the type an exchange is declared with, direct where nothing is known."""
+        known = self.exchanges.get(exchange)
+        return str(known.type) if known else "direct"
+
+    def is_reached(self, exchange: str, routing_key: str) -> bool:
+        """Tell whether any queue is bound to the exchange with a key that matches; each worker binds to a broadcast."""
+        type_ = self.type_of(exchange)
+        return type_ == "fanout" or any(
+            name == exchange and key_matches(type_, key, routing_key)
+            for queue in self.queues.values()
+            for name, key, _ in _bindings(queue)
+        )
+
+    def priority(self, value: Any, whose: str) -> int | None:
+        """Return Celery's number as one of the registry's, 9 most urgent on every broker."""
+        if value is None:
+            return None
+        number = max(0, min(int(value), HIGHEST_PRIORITY))
+        if number != int(value) and not self.broker.is_urgent_low:  # kombu itself cuts what goes to Redis
+            self.leftovers.note(f"{whose}: priority {value} becomes {number}, priorities go from 0 to 9.")
+        return HIGHEST_PRIORITY - number if self.broker.is_urgent_low else number
+
+    def rows(self, used: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the rows of queues and of exchanges; ``used`` are the exchanges that routes publish to."""
+        needed = set(used)
+        queues = [self._row(queue, needed) for queue in self._brought(needed)]
+        exchanges = [
+            self._exchange_row(self.exchanges[name]) for name in sorted(needed & self.exchanges.keys())
+        ]
+        return sorted(queues, key=lambda row: str(row["name"])), exchanges
+
+    def _default(self, name: str) -> kombu.Queue | None:
+        queue = self.queue(name)
+        if queue is None:
+            self.leftovers.add(
+                f"setting task_default_queue: {name!r} is not in task_queues, and Celery refuses it too: mark another "
+                f"queue as default."
+            )
+        return queue
+
+    def _know(self, queue: kombu.Queue) -> None:
+        for exchange in [queue.exchange, *(binding.exchange for binding in queue.bindings)]:
+            if exchange is not None and exchange.name:
+                self._know_exchange(exchange)
+
+    def _know_exchange(self, exchange: kombu.Exchange) -> None:
+        known = self.exchanges.setdefault(exchange.name, exchange)
+        if known.type != exchange.type:
+            self.leftovers.note(
+                f"exchange {exchange.name!r} is declared as {known.type} and as {exchange.type}: it is brought as "
+                f"{known.type}; no broker takes both."
+            )
+
+    def _brought(self, needed: set[str]) -> Iterator[kombu.Queue]:
+        for queue in self.queues.values():
+            if is_each_workers_own(queue):
+                needed.add(queue.exchange.name)
+            elif queue.name:
+                yield queue
+            else:
+                self.leftovers.add("a queue without a name: the broker names it, so nobody can send to it.")
+
+    def _row(self, queue: kombu.Queue, needed: set[str]) -> dict[str, Any]:
+        whose = f"queue {queue.name!r}"
+        self._tell_unknown(queue, UNKNOWN_OF_QUEUE, whose)
+        arguments = self._arguments(queue, whose)
+        row: dict[str, Any] = {
+            "name": queue.name,
+            "broker": self.broker.alias,
+            "durable": bool(queue.durable),
+        }
+        row["queue_type"] = (
+            arguments.pop("x-queue-type") if arguments.get("x-queue-type") == QUORUM else "classic"
+        )
+        row["max_priority"] = self._max_priority(arguments, row["queue_type"], whose)
+        row["arguments"] = arguments
+        row["is_default"] = queue is self.default_queue
+        if self.default_priority is not None:
+            row["default_priority"] = self.default_priority
+        row["bindings"] = self._binding_rows(queue, needed)
+        return row
+
+    def _arguments(self, queue: kombu.Queue, whose: str) -> dict[str, Any]:
+        options = {name: getattr(queue, name) for name in RABBITMQ_QUEUE_ARGUMENTS}
+        arguments = to_rabbitmq_queue_arguments(dict(queue.queue_arguments or {}), **options)
+        return self._plain(arguments, whose)
+
+    def _plain(self, arguments: Any, whose: str) -> dict[str, Any]:
+        found = {}
+        for name, value in dict(arguments or {}).items():
+            try:
+                found[str(name)] = plain(value)
+            except InvalidArguments as error:
+                self.leftovers.add(f"{whose}: argument {name} is no JSON: {error}")
+        return found
+
+    def _max_priority(self, arguments: dict[str, Any], queue_type: str, whose: str) -> int | None:
+        """Take the highest priority out of the arguments, where the column can hold it."""
+        highest = arguments.get("x-max-priority")
+        if queue_type == QUORUM and highest is not None:
+            del arguments["x-max-priority"]
+            self.leftovers.add(f"{whose}: x-max-priority is left out, RabbitMQ refuses it on a quorum queue.")
+            return None
+        if isinstance(highest, int) and 0 <= highest <= HIGHEST_PRIORITY:
+            return int(arguments.pop("x-max-priority"))
+        if highest is not None:
+            self.leftovers.note(
+                f"{whose} keeps x-max-priority {highest}, but priorities go from 0 to 9 here."
+            )
+        return None
+
+    def _binding_rows(self, queue: kombu.Queue, needed: set[str]) -> list[dict[str, Any]]:
+        found = list(_bindings(queue))
+        if self._is_implied(queue, found, needed):
+            return []
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for exchange, key, given in found:
+            whose = f"queue {queue.name!r}, binding to {exchange!r} ({key})"
+            if (type_ := self.type_of(exchange)) not in TYPES:
+                self.leftovers.add(f"{whose}: the registry knows no exchanges of type {type_!r}.")
+                continue
+            arguments = self._plain(given, whose)
+            needed.add(exchange)
+            row = rows.setdefault(
+                (exchange, key), {"exchange": exchange, "routing_key": key, "arguments": arguments}
+            )
+            if row["arguments"] != arguments:
+                self.leftovers.add(
+                    f"{whose} with {arguments}: there is one with the same key and other arguments."
+                )
+        return [rows[key] for key in sorted(rows)]
+
+    def _is_implied(self, queue: kombu.Queue, found: list[Bound], needed: set[str]) -> bool:
+        """A queue whose one binding is its own, as Celery makes it, needs no row for that: nor does its exchange."""
+        if (
+            [bound[:2] for bound in found] != [(queue.name, queue.name)]
+            or found[0][2]
+            or queue.name in needed
+        ):
+            return False
+        exchange = self.exchanges[queue.name]
+        shared = any(
+            bound[0] == queue.name
+            for other in self.queues.values()
+            if other is not queue
+            for bound in _bindings(other)
+        )
+        return exchange.type == "direct" and bool(exchange.durable) and not exchange.arguments and not shared
+
+    def _exchange_row(self, exchange: kombu.Exchange) -> dict[str, Any]:
+        whose = f"exchange {exchange.name!r}"
+        self._tell_unknown(exchange, UNKNOWN_OF_EXCHANGE, whose)
+        return {
+            "name": exchange.name,
+            "broker": self.broker.alias,
+            "type": exchange.type,
+            "durable": bool(exchange.durable),
+            "arguments": self._plain(exchange.arguments, whose),
+        }
+
+    def _tell_unknown(self, entity: Any, names: tuple[str, ...], whose: str) -> None:
+        given = [name for name in names if getattr(entity, name, None) not in (None, False, {}, 2)]
+        if given:
+            self.leftovers.add(f"{whose}: {', '.join(given)} cannot be written into the registry.")
+
+
+def is_each_workers_own(queue: kombu.Queue) -> bool:
+    """Tell whether this is a broadcast, to which each process binds a queue of a random name: an exchange, no queue."""
+    return isinstance(queue, Broadcast) and queue.name.rpartition(".")[2].count("-") == 4
+
+
+def _bindings(queue: kombu.Queue) -> Iterator[Bound]:
+    if getattr(queue.exchange, "name", ""):  # a queue with several bindings has none of its own
+        yield str(queue.exchange.name), str(queue.routing_key or ""), dict(queue.binding_arguments or {})
+    for binding in sorted(queue.bindings, key=_order):  # kombu keeps a set, whose order is chance
+        if binding.exchange is not None and binding.exchange.name:
+            yield str(binding.exchange.name), str(binding.routing_key or ""), dict(binding.arguments or {})
+
+
+def _order(binding: Any) -> str:
+    return json.dumps(
+        [str(binding.exchange), binding.routing_key, binding.arguments], sort_keys=True, default=str
+    )

@@ -1,0 +1,179 @@
+"""Hands messages to one broker: Celery protocol 2, one private connection, every call bounded in time.
+
+A message goes through the public ``Producer.publish`` of kombu with ``retry=False``. Celery's
+``before_task_publish`` and ``after_task_publish`` are not sent: they belong to the process that calls Celery,
+and a relay is another one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from dispatch.client.amqp_confirms import Confirming
+from dispatch.client.broker_connection import Attempt, Fate, Parcel, Session, connect
+from dispatch.client.redis_pipeline import Pipelining
+from dispatch.conf import Broker, conf
+from dispatch.core.message import Message
+from dispatch.core.routing import Destination, RoutingTable
+from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
+
+__all__ = ["Fate", "Parcel", "Publisher"]
+
+#: About so many bytes are handed over before an answer is waited for. A message that is larger goes alone.
+BATCH_BYTES = 1 << 20
+#: Bytes of a message beside its arguments, about.
+ENVELOPE_BYTES = 1_000
+
+
+class Way(Protocol):
+    """How a kind of broker is given a batch of at most ``limit`` messages."""
+
+    session: Session
+    limit: int
+
+    def check(self) -> None:
+        """Raise an error if the broker is gone."""
+
+    def publish(self, attempts: Sequence[Attempt], until: float) -> None:
+        """Hand the messages over and note what became of each; wait at the latest ``until``."""
+
+
+class OneByOne:
+    """The way of brokers that know no batches: kombu hands each message over and returns."""
+
+    limit = 1
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def check(self) -> None:
+        """Nothing is asked: such a broker is this process, a folder, or an older kombu's Redis."""
+
+    def publish(self, attempts: Sequence[Attempt], until: float) -> None:
+        """Publish; after an error the channel may be closed, or an answer still on its way."""
+        for attempt in attempts:
+            try:
+                self.session.put(attempt.parcel)
+            except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
+                self.session.end([attempt], error)
+            else:
+                attempt.answer = Fate.TAKEN
+
+
+class Publisher:
+    """Publishes to one broker. Not thread-safe: each relay has its own."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._way: Way | None = None
+
+    def publish(self, message: Message, destination: Destination, table: RoutingTable) -> None:
+        """Hand one message over, and return when the broker has it.
+
+        Raises BrokerUnavailable (nothing was handed over), QueueUnavailable (the queue cannot be declared, or is
+        full), DeliveryUnknown (the connection broke meanwhile) and MessageRefused.
+        """
+        [answer] = self.publish_batch([Parcel(message, destination)], table)
+        if isinstance(answer, PublishError):
+            raise answer
+
+    def publish_batch(
+        self,
+        parcels: Sequence[Parcel],
+        table: RoutingTable,
+        *,
+        until: float = -math.inf,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> list[Fate | PublishError]:
+        """Hand messages over in batches, in order, each at most once; return what became of each.
+
+        An error is one that :meth:`publish` raises, and concerns the message at its place. ``go_on`` is asked before
+        each batch; after a no, and after the broker failed, the rest is ``Fate.UNTRIED``. Answers are awaited until
+        the moment ``until`` of the monotonic clock, or for ``BROKER_TIMEOUT`` where that is later; a broker that is
+        silent for ``BROKER_TIMEOUT`` is lost.
+        """
+        attempts = [Attempt(parcel) for parcel in parcels]
+        refusals: dict[Destination, QueueUnavailable] = {}
+        while (waiting := [attempt for attempt in attempts if attempt.is_open]) and go_on():
+            try:
+                way = self._open()
+                way.session.follow(table)
+                part = _declared(way.session, _first(waiting, way.limit), refusals)
+            except BrokerUnavailable as error:
+                for attempt in waiting:
+                    attempt.fail(error)
+                self.close()
+                break
+            way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
+            if way.session.is_over:
+                self.close()
+            if way.session.is_lost or any(isinstance(attempt.answer, BrokerUnavailable) for attempt in part):
+                break
+        return [attempt.answer for attempt in attempts]
+
+    def close(self) -> None:
+        """Close the connection; the next publish opens a new one."""
+        way, self._way = self._way, None
+        if way is not None:
+            way.session.close()
+
+    def _open(self) -> Way:
+        """Return the way that is open and alive, or a new one. Raises BrokerUnavailable.
+
+        A connection that broke while nothing was on its way costs no message an attempt.
+        """
+        if self._way is not None:
+            try:
+                self._way.check()
+            except Exception:  # noqa: BLE001 - whatever it is: nothing was handed over, and connecting will tell
+                self.close()
+        if self._way is None:
+            self._way = _way(connect(self.broker))
+        return self._way
+
+
+def _way(session: Session) -> Way:
+    if session.has_exchanges:
+        return Confirming(session)
+    # kombu has batches since 5.7, and not where its client would repeat a command by itself
+    return (
+        Pipelining(session)
+        if getattr(session.producer, "supports_batch_publish", False)
+        else OneByOne(session)
+    )
+
+
+def _first(waiting: Sequence[Attempt], limit: int) -> list[Attempt]:
+    """Return the first of the messages that wait: as many as go into one batch."""
+    part: list[Attempt] = []
+    room = BATCH_BYTES
+    for attempt in waiting[:limit]:
+        room -= _size(attempt.parcel)
+        if part and (attempt.parcel.alone or part[0].parcel.alone or room < 0):
+            break
+        part.append(attempt)
+    return part
+
+
+def _size(parcel: Parcel) -> int:
+    message = parcel.message
+    copies = max(1, len(parcel.destination.queues))
+    return copies * (len(message.args) + len(message.kwargs) + ENVELOPE_BYTES)
+
+
+def _declared(
+    session: Session, part: Sequence[Attempt], refusals: dict[Destination, QueueUnavailable]
+) -> list[Attempt]:
+    """Return the messages whose destination exists; the others fail. Raises BrokerUnavailable."""
+    for attempt in part:
+        destination = attempt.parcel.destination
+        try:
+            if destination not in refusals:
+                session.declare(destination)
+        except QueueUnavailable as error:
+            refusals[destination] = error
+        attempt.answer = refusals.get(destination, attempt.answer)
+    return [attempt for attempt in part if attempt.is_open]

@@ -1,0 +1,150 @@
+"""Declares, deletes and empties queues on a broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from amqp.exceptions import PreconditionFailed
+
+from dispatch.client import kombu_topology
+from dispatch.client.queue_state import LASTING, REMEDY, Link, counted, guarded
+from dispatch.core.routing import Queue, RoutingTable
+from dispatch.exceptions import QueueUnavailable
+
+
+@guarded
+def declare(link: Link, table: RoutingTable, queue: Queue) -> None:
+    """Declare exchanges, queue and bindings, as the relay does before it publishes.
+
+    Raises QueueUnavailable, with the remedy, where the broker has them with other arguments.
+    """
+    try:
+        with link.channel() as channel:
+            for entity in kombu_topology.consumable(link.connection, table, queue):
+                entity.bind(channel).declare()
+    except PreconditionFailed as error:
+        raise QueueUnavailable(f"{error.reply_text}. {LASTING} {REMEDY.format(name=queue.name)}") from None
+
+
+@guarded
+def delete(link: Link, table: RoutingTable, queue: Queue) -> int | None:
+    """Delete a queue with its messages; return how many those were, None where there was no queue.
+
+    The exchange of the same name, which a declaration without bindings makes, goes too unless it is used.
+    """
+    found = counted(link, queue.name)
+    if not found.exists:
+        return None
+    if not link.has_exchanges:
+        # kombu deletes what it declared itself, with the bindings it remembers
+        declare(link, table, queue)
+    with link.channel() as channel:
+        channel.queue_delete(queue.name)
+    if link.has_exchanges and not queue.bindings and queue.name not in table.exchanges:
+        _delete_exchange(link, queue.name)
+    return found.ready
+
+
+def _delete_exchange(link: Link, name: str) -> None:
+    with suppress(*link.connection.channel_errors), link.channel() as channel:
+        channel.exchange_delete(name, if_unused=True)
+
+
+@guarded
+def purge(link: Link, queue: Queue) -> int | None:
+    """Throw away the messages that no worker holds; return how many, None where there is no queue."""
+    if not counted(link, queue.name).exists:
+        return None
+    with link.channel() as channel:
+        return int(channel.queue_purge(queue.name) or 0)
+
+
+SHOWN_APART = ("task", "id", "argsrepr", "kwargsrepr")
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """A waiting message, by its headers; ``priority`` is 0 to 9, 9 most urgent, None where it has none."""
+
+    task: str
+    task_id: str
+    args: str
+    kwargs: str
+    priority: int | None
+    size: int
+    headers: Mapping[str, Any]
+
+
+@guarded
+def peek(link: Link, queue: Queue, limit: int) -> list[Peeked]:
+    """Return up to ``limit`` messages, those first that are next in turn.
+
+    RabbitMQ hands them out and takes them back in their order; for that moment no worker gets them, and afterwards they
+    are marked as redelivered. Raises QueueUnavailable where the broker cannot do it without harm.
+    """
+    if link.has_exchanges:
+        return _from_amqp(link, queue, limit)
+    if link.kind == "redis":
+        return list(_from_redis(link, queue.name, limit))
+    raise QueueUnavailable(
+        f"Broker {link.broker.alias!r} ({link.kind}) cannot show messages without taking them away; "
+        f"Redis and RabbitMQ can."
+    )
+
+
+def _from_amqp(link: Link, queue: Queue, limit: int) -> list[Peeked]:
+    kind = queue.arguments.get("x-queue-type", "classic")
+    if kind != "classic":
+        raise QueueUnavailable(
+            f"Queue {queue.name!r} is a {kind} queue: RabbitMQ would count each look at a message as a delivery, and "
+            f"drop it after too many. Look at the worker's log, or make the queue a classic one."
+        )
+    with link.channel() as channel:
+        held: list[Any] = []
+        while len(held) < limit and (message := channel.basic_get(queue.name, no_ack=False)):
+            held.append(message)
+        # closing the channel hands them back, each to its place
+    return [
+        _peeked(link, message.headers or {}, message.properties.get("priority"), len(message.body))
+        for message in held
+    ]
+
+
+def _from_redis(link: Link, name: str, limit: int) -> Iterator[Peeked]:
+    """Read the lists in the order in which a worker empties them: by priority, each from its right end."""
+    with link.channel() as channel:
+        # a client of its own: kombu's does not put the global_keyprefix before the key of this command
+        client = redis.Redis(connection_pool=channel.pool)
+        for step in channel.priority_steps:
+            key = channel.global_keyprefix + channel._q_for_pri(name, step)
+            for text in reversed(client.lrange(key, -limit, -1)):
+                yield _from_redis_text(link, text)
+                limit -= 1
+            if limit <= 0:
+                return
+
+
+def _from_redis_text(link: Link, text: bytes | str) -> Peeked:
+    try:
+        envelope = json.loads(text)
+        headers, properties = envelope["headers"], envelope["properties"]
+        return _peeked(link, headers, properties.get("priority"), len(envelope["body"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Peeked("(not a message of Celery)", "", "", "", None, len(text), {})
+
+
+def _peeked(link: Link, headers: Mapping[str, Any], priority: int | None, size: int) -> Peeked:
+    return Peeked(
+        task=str(headers.get("task", "(not a message of Celery)")),
+        task_id=str(headers.get("id", "")),
+        args=str(headers.get("argsrepr", "")),
+        kwargs=str(headers.get("kwargsrepr", "")),
+        priority=kombu_topology.broker_priority(link.connection, priority),
+        size=size,
+        headers={name: value for name, value in headers.items() if name not in SHOWN_APART},
+    )

@@ -1,0 +1,207 @@
+"""What a manifest changes in the registry, told task by task; nothing is written here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dispatch.core import manifest as documents
+from dispatch.core.schema.breaking_changes import Change, compare, compare_returns
+from dispatch.core.schema.parameters import Parameters
+from dispatch.core.schema.validation import same
+from dispatch.exceptions import ConfigurationError
+from dispatch.models import Manifest, TaskDefinition
+
+RELEASE = re.compile(r"\d+(\.\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """What changes of one task."""
+
+    name: str
+    changes: tuple[Change, ...]
+
+    @property
+    def breaking(self) -> bool:
+        """Whether a call that was right may be wrong now."""
+        return any(change.breaking for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What an import does, or would do. Every tuple is sorted by task name.
+
+    ``missing`` are retired by it, ``returned`` were retired and are offered again.
+    """
+
+    worker: str
+    version: str
+    added: tuple[str, ...]
+    changed: tuple[TaskChange, ...]
+    returned: tuple[TaskChange, ...]
+    unchanged: tuple[str, ...]
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def breaking(self) -> bool:
+        """Whether something that could be sent before cannot be sent any more."""
+        return bool(self.missing) or any(task.breaking for task in (*self.changed, *self.returned))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The registry before an import: its definitions by name, and the last manifest of each worker."""
+
+    rows: Mapping[str, TaskDefinition]
+    manifests: Mapping[str, Manifest]
+    offers: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def load(cls, using: str) -> Known:
+        """Read it as this connection sees it."""
+        rows = TaskDefinition.objects.using(using).select_related("manifest")
+        imported = Manifest.objects.using(using)
+        last: dict[str, int] = {}
+        for key, worker in imported.values_list("pk", "worker"):
+            last.setdefault(worker, key)
+        manifests = {row.worker: row for row in imported.in_bulk(last.values()).values()}
+        offers = {worker: frozenset(row.offers) for worker, row in manifests.items()}
+        return cls({row.name: row for row in rows}, manifests, offers)
+
+    def owner(self, name: str) -> str:
+        """Return the worker whose manifest brought a definition, "" for one made by hand."""
+        row = self.rows.get(name)
+        return row.manifest.worker if row and row.manifest else ""
+
+    def others(self, name: str, worker: str) -> list[Manifest]:
+        """Return the last manifests of other workers that offer a task."""
+        workers = (other for other, names in self.offers.items() if other != worker and name in names)
+        return [self.manifests[other] for other in workers]
+
+
+def difference(manifest: documents.Manifest, known: Known) -> Difference:
+    """Compare a manifest with the registry."""
+    offered = {task.name: task for task in manifest.tasks}
+    told = {name: _task(task, known, manifest.worker) for name, task in offered.items() if name in known.rows}
+    handed = dict(_handed_over(offered.keys(), known, manifest.worker))
+    retired = {name for name, row in known.rows.items() if row.retired_at is not None}
+    changed = {name: changes for name, changes in (told | handed).items() if changes and name not in retired}
+    return Difference(
+        worker=manifest.worker,
+        version=manifest.version,
+        added=tuple(sorted(offered.keys() - known.rows.keys())),
+        changed=tuple(TaskChange(name, changed[name]) for name in sorted(changed)),
+        returned=tuple(TaskChange(name, told[name]) for name in sorted(retired & told.keys())),
+        unchanged=tuple(sorted(told.keys() - changed.keys() - retired)),
+        missing=tuple(_missing(offered.keys(), known, manifest.worker)),
+        warnings=tuple(_warnings(manifest, known)),
+    )
+
+
+def is_older(version: str, than: str) -> bool:
+    """Tell whether one version is surely older than another: only plain releases (1.2.3) are compared."""
+    if not RELEASE.fullmatch(version) or not RELEASE.fullmatch(than):
+        return False
+    return _release(version) < _release(than)
+
+
+def _release(version: str) -> list[int]:
+    numbers = [int(part) for part in version.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return numbers
+
+
+def _missing(offered: Collection[str], known: Known, worker: str) -> Iterator[str]:
+    for name, row in sorted(known.rows.items()):
+        is_ours = name not in offered and known.owner(name) == worker
+        if is_ours and row.retired_at is None and not known.others(name, worker):
+            yield name
+
+
+def _handed_over(
+    offered: Collection[str], known: Known, worker: str
+) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """Yield the tasks that this worker gives up and another one still offers."""
+    for name in known.rows:
+        if name not in offered and known.owner(name) == worker and (others := known.others(name, worker)):
+            yield name, (Change("", False, f"is still offered by {others[0]}, and comes from there now"),)
+
+
+def _task(task: documents.Task, known: Known, worker: str) -> tuple[Change, ...]:
+    row = known.rows[task.name]
+    return (
+        *_parameters(row.parameters, task.parameters),
+        *compare_returns(row.returns, task.returns),
+        *_options(row.worker_options, task.options),
+        *_facts(row, task),
+        *_origin(row, known, worker),
+    )
+
+
+def _parameters(before: Any, after: Mapping[str, Any]) -> tuple[Change, ...]:
+    if same(before, after):
+        return ()
+    return compare(_usable(before), after) or (
+        Change("", False, "its parameters are described otherwise, and accept the same"),
+    )
+
+
+def _usable(schema: Any) -> dict[str, Any]:
+    """Return a schema that was stored, as one that accepts anything where it was written past the form."""
+    try:
+        Parameters.check_schema(schema)
+    except ConfigurationError:
+        return {}
+    return dict(schema)
+
+
+def _options(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in sorted(before.keys() | after.keys()):
+        was, is_ = before.get(name), after.get(name)
+        if not same(was, is_):
+            yield Change("", False, f"option {name}: was {_shown(was)}, is {_shown(is_)}")
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else repr(value)
+
+
+def _facts(row: TaskDefinition, task: documents.Task) -> Iterator[Change]:
+    if task.deprecated is not None and task.deprecated != row.deprecated:
+        yield Change("", False, f"is deprecated: {task.deprecated}" if task.deprecated else "is deprecated")
+    if task.deprecated is None and row.deprecated is not None:
+        yield Change("", False, "is no longer deprecated")
+    for name in sorted(set(task.sensitive) - set(row.sensitive_parameters)):
+        yield Change(name, False, "is sensitive: its values are masked from now on")
+    if task.description != row.description:
+        yield Change("", False, "has another description")
+
+
+def _origin(row: TaskDefinition, known: Known, worker: str) -> Iterator[Change]:
+    owner = known.owner(row.name)
+    if row.source != TaskDefinition.Source.MANIFEST:
+        yield Change("", False, f"was written by hand, and follows the manifest of {worker} now")
+    elif owner != worker and row.name not in known.offers.get(owner, ()):
+        yield Change("", False, f"comes from {worker} now" + (f", no longer from {owner}" if owner else ""))
+
+
+def _warnings(manifest: documents.Manifest, known: Known) -> Iterator[str]:
+    last = known.manifests.get(manifest.worker)
+    if last and is_older(manifest.version, last.version):
+        yield (
+            f"This manifest is of version {manifest.version}, and that of {last.version} was imported on "
+            f"{last.imported_at:%Y-%m-%d}: is it the right file?"
+        )
+    for task in manifest.tasks:
+        for other in known.others(task.name, manifest.worker):
+            row = known.rows.get(task.name)
+            if row and not same(row.parameters, task.parameters):
+                yield (
+                    f"{task.name} is offered by {other} too, with other parameters: a message reaches either of "
+                    f"them, unless their queues differ. Give the two tasks names of their own."
+                )

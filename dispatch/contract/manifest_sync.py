@@ -1,0 +1,136 @@
+"""A worker's manifest, written into the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from django.db import router, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from dispatch import registry
+from dispatch.contract.manifest_diff import Difference, Known, difference
+from dispatch.contract.sync_impact import Effect, effects
+from dispatch.core import manifest as documents
+from dispatch.models import Manifest, OutboxMessage, RegistryVersion, TaskDefinition
+
+#: The columns that follow the manifest; all others are the operator's.
+FOLLOWING = (
+    "description",
+    "parameters",
+    "returns",
+    "worker_options",
+    "deprecated",
+    "sensitive_parameters",
+    "ignore_result",
+    "source",
+    "manifest",
+    "retired_at",
+    "retired_version",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What an import changes, what that breaks, and whether it was written."""
+
+    difference: Difference
+    effects: tuple[Effect, ...]
+    applied: bool
+
+
+def sync(
+    manifest: documents.Manifest,
+    *,
+    dry_run: bool = False,
+    refuse_breaking: bool = False,
+    code: Iterable[tuple[str, str]] = (),
+) -> Synced:
+    """Write what a manifest says of its tasks into the registry, all or nothing.
+
+    What the operator set on a definition (queue, priority, limits, enabled, paused, further sensitive parameters)
+    stays. Tasks that the worker no longer offers are retired, not deleted. ``code`` holds name and task of each trigger
+    in code. With ``refuse_breaking``, nothing is written if something that could be sent cannot be sent any more.
+    """
+    using = router.db_for_write(TaskDefinition)
+    with transaction.atomic(using=using):
+        if not dry_run:
+            _wait_for_others(using)
+        known = Known.load(using)
+        found = difference(manifest, known)
+        broken = effects(
+            found,
+            manifest,
+            known,
+            registry.current(),
+            code=code,
+            outbox=router.db_for_write(OutboxMessage),
+        )
+        applied = not dry_run and not (refuse_breaking and found.breaking)
+        if applied and not _is_current(manifest, found, known):
+            _Writer(manifest, found, known, using).write()
+    return Synced(found, broken, applied)
+
+
+def _wait_for_others(using: str) -> None:
+    """Take the lock that any change of the registry takes, before anything is read; the version stays."""
+    rows = RegistryVersion._default_manager.using(using)
+    if not rows.filter(pk=1).update(token=F("token")):
+        rows.get_or_create(pk=1)
+
+
+def _is_current(manifest: documents.Manifest, found: Difference, known: Known) -> bool:
+    last = known.manifests.get(manifest.worker)
+    is_last = last is not None and last.checksum == manifest.checksum
+    return is_last and not (found.added or found.changed or found.returned or found.missing)
+
+
+class _Writer:
+    """Writes one difference inside the caller's transaction."""
+
+    def __init__(self, manifest: documents.Manifest, found: Difference, known: Known, using: str) -> None:
+        self._manifest, self._found, self._known, self._using = manifest, found, known, using
+        self._rows = TaskDefinition.objects.using(using)
+        self._offered = {task.name: task for task in manifest.tasks}
+
+    def write(self) -> None:
+        """Store the manifest, the tasks it brings, changes and gives up."""
+        imported = self._import()
+        self._rows.bulk_create([self._filled(TaskDefinition(name=n), imported) for n in self._found.added])
+        for change in (*self._found.changed, *self._found.returned):
+            row = self._known.rows[change.name]
+            if change.name in self._offered:
+                self._filled(row, imported)
+            else:
+                row.manifest = self._known.others(change.name, self._manifest.worker)[0]
+            row.save(using=self._using, update_fields=FOLLOWING)
+        if self._found.missing:
+            retired = {"retired_at": timezone.now(), "retired_version": self._manifest.version}
+            self._rows.filter(name__in=self._found.missing).update(**retired)
+        self._rows.filter(manifest__worker=self._manifest.worker, retired_at=None).update(manifest=imported)
+
+    def _import(self) -> Manifest:
+        columns = {
+            "version": self._manifest.version,
+            "queues": [asdict(queue) for queue in self._manifest.queues],
+            "offers": sorted(self._offered),
+        }
+        return Manifest.objects.using(self._using).update_or_create(
+            worker=self._manifest.worker, checksum=self._manifest.checksum, defaults=columns
+        )[0]
+
+    def _filled(self, row: TaskDefinition, imported: Manifest) -> TaskDefinition:
+        task = self._offered[row.name]
+        if row.ignore_result == row.worker_options.get("ignore_result"):  # nobody chose otherwise by hand
+            row.ignore_result = task.options.get("ignore_result")
+        row.description = task.description
+        row.parameters = dict(task.parameters)
+        row.returns = dict(task.returns)
+        row.worker_options = dict(task.options)
+        row.deprecated = task.deprecated
+        row.sensitive_parameters = sorted({*row.sensitive_parameters, *task.sensitive})
+        row.source = TaskDefinition.Source.MANIFEST
+        row.manifest = imported
+        row.retired_at, row.retired_version = None, ""
+        return row

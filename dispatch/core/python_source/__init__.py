@@ -1,0 +1,1 @@
+"""Python as text: the names, types and signatures of the functions that ``dispatch stubs`` writes."""

@@ -1,0 +1,1 @@
+"""JSON Schema: what a task's parameters accept, and what a change of them means to callers."""

@@ -1,0 +1,157 @@
+"""The outbox: one row per message, inserted in the transaction that caused it."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from dispatch.models.database import PartialIndex
+
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
+    from uuid6 import uuid7
+
+
+TASK_LENGTH, NAME_LENGTH, KEY_LENGTH = 255, 200, 255
+
+
+def new_task_id() -> uuid.UUID:
+    """Return a UUIDv7: ordered by time, so that rows are inserted at the end of the index."""
+    return uuid.UUID(int=uuid7().int)
+
+
+class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
+    """The questions that several layers ask of the outbox."""
+
+    def awaiting_result(self) -> OutboxQuerySet:
+        """Published messages whose result is wanted and was not handled yet."""
+        return self.filter(status=OutboxMessage.Status.PUBLISHED, ignore_result=False, handled_at=None)
+
+
+class OutboxMessage(models.Model):
+    """A message on its way: what is sent, where it is, and what came of it.
+
+    ``args`` and ``kwargs`` are the JSON texts that go on the wire: a JSON column would reorder keys and change
+    numbers. The origin and the object are plain values, since they may live in another database than the row.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        CLAIMED = "claimed", _("claimed")
+        PUBLISHED = "published", _("published")
+        SUPERSEDED = "superseded", _("superseded")
+        DEAD = "dead", _("dead")
+        CANCELLED = "cancelled", _("cancelled")
+
+    class Origin(models.TextChoices):
+        CODE = "code", _("code")
+        TRIGGER = "trigger", _("trigger")
+        USER = "user", _("user")
+
+    #: Statuses that may go back to pending.
+    REQUEUEABLE: ClassVar = (Status.DEAD, Status.CANCELLED)
+
+    id = models.UUIDField(_("task id"), primary_key=True, default=new_task_id, editable=False)
+    task_name = models.CharField(_("task"), max_length=TASK_LENGTH)
+    args = models.TextField(_("args"), default="[]")
+    kwargs = models.TextField(_("kwargs"), default="{}")
+    options = models.JSONField(_("options"), default=dict, blank=True)
+    headers = models.JSONField(_("headers"), default=dict, blank=True)
+    ignore_result = models.BooleanField(_("ignore result"), default=False)
+
+    origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.CODE)
+    origin_name = models.CharField(_("sent by"), max_length=NAME_LENGTH, blank=True)
+    object_model = models.CharField(_("model"), max_length=NAME_LENGTH, blank=True)
+    object_pk = models.CharField(_("primary key"), max_length=KEY_LENGTH, blank=True)
+
+    coalesce_key = models.CharField(
+        _("coalescing key"),
+        max_length=32,
+        blank=True,
+        editable=False,
+        help_text=_("Pending messages of one key become one when they are claimed."),
+    )
+    superseded_by = models.UUIDField(_("superseded by"), null=True, blank=True, editable=False)
+
+    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
+    broker = models.CharField(_("broker"), max_length=64, blank=True)
+    queue = models.CharField(_("queue"), max_length=200, blank=True)
+    pinned = models.BooleanField(
+        _("pinned"), default=False, help_text=_("The sender chose queue or exchange: routes do not move it.")
+    )
+    created_at = models.DateTimeField(_("enqueued at"), default=timezone.now)
+    available_at = models.DateTimeField(_("due at"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    last_error = models.TextField(_("last error"), blank=True)
+    lease_token = models.UUIDField(_("lease"), null=True, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True, editable=False)
+
+    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    published_to = models.JSONField(_("published to"), null=True, blank=True)
+    handled_at = models.DateTimeField(_("result handled at"), null=True, blank=True)
+
+    objects = OutboxQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("outbox message")
+        verbose_name_plural = _("outbox messages")
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=["pending", "claimed", "published", "superseded", "dead", "cancelled"]
+                ),
+                name="dispatch_outbox_status",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="claimed")
+                | (Q(lease_token__isnull=False) & Q(lease_expires_at__isnull=False)),
+                name="dispatch_outbox_claimed_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="published") | Q(published_at__isnull=False),
+                name="dispatch_outbox_published_has_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="superseded") | Q(superseded_by__isnull=False),
+                name="dispatch_outbox_superseded_by_one",
+            ),
+        )
+        indexes = (
+            PartialIndex(
+                where={"status": "pending"}, fields=["available_at", "id"], name="dispatch_outbox_pending"
+            ),
+            PartialIndex(
+                where={"status": "pending"},
+                fields=["queue", "available_at", "id"],
+                name="dispatch_outbox_queue",
+            ),
+            PartialIndex(where={"status": "claimed"}, fields=["lease_token"], name="dispatch_outbox_claimed"),
+            PartialIndex(
+                where={"status": "published", "ignore_result": False, "handled_at__isnull": True},
+                fields=["published_at"],
+                name="dispatch_outbox_awaiting",
+            ),
+            PartialIndex(
+                where={"coalesce_key__gt": ""},
+                fields=["coalesce_key", "created_at"],
+                name="dispatch_outbox_coalesce",
+            ),
+            models.Index(fields=["object_model", "object_pk"], name="dispatch_outbox_object"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.task_name} {self.id}"
+
+    @property
+    def explicit_target(self) -> dict[str, Any]:
+        """What the call itself said of the destination."""
+        return {key: self.options.get(key) for key in ("queue", "exchange", "routing_key", "priority")}

@@ -1,0 +1,201 @@
+"""From claimed rows to outcomes: what is published now, broker by broker, and what each failure means."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from dispatch import outbox
+from dispatch.client.publisher import Fate, Parcel, Publisher
+from dispatch.conf import conf
+from dispatch.core import backoff
+from dispatch.core.call import STORED
+from dispatch.core.message import Message, represent
+from dispatch.core.redaction import redact
+from dispatch.core.routing import Destination
+from dispatch.exceptions import (
+    BrokerUnavailable,
+    DeliveryUnknown,
+    DispatchError,
+    PublishError,
+    QueueUnavailable,
+)
+from dispatch.models import OutboxMessage
+from dispatch.registry import Snapshot
+from dispatch.relay.circuit_breakers import Breakers
+from dispatch.relay.settling import Outcome
+
+Status = OutboxMessage.Status
+
+
+class Batches:
+    """Publishes the rows of a claim, over one connection per broker."""
+
+    def __init__(self, breakers: Breakers, stop: threading.Event) -> None:
+        self.breakers = breakers
+        self.stop = stop
+        self._publishers: dict[str, Publisher] = {}
+
+    def publish(self, rows: Sequence[OutboxMessage], snapshot: Snapshot, deadline: float) -> list[Outcome]:
+        """Publish what can be published, and return what became of each row, in order.
+
+        No publish begins after the moment ``deadline`` of the monotonic clock, nor after ``stop`` is set: what is left
+        over is pending again.
+        """
+        outcomes: dict[int, Outcome] = {}
+        parcels: dict[str, dict[int, Parcel]] = defaultdict(dict)
+        for place, row in enumerate(rows):
+            found = self._sort(row, snapshot)
+            if isinstance(found, Outcome):
+                outcomes[place] = found
+            else:
+                parcels[found.destination.broker][place] = found
+        for alias, parts in parcels.items():
+            answers = self._hand_over(alias, list(parts.values()), snapshot, deadline)
+            waits = Waits()
+            for (place, parcel), answer in zip(parts.items(), answers, strict=True):
+                outcomes[place] = self._outcome(rows[place], parcel.destination, snapshot, answer, waits)
+        return [outcomes[place] for place in range(len(rows))]
+
+    def close(self) -> None:
+        """Close the connections to the brokers."""
+        for publisher in self._publishers.values():
+            publisher.close()
+        self._publishers.clear()
+
+    def _sort(self, row: OutboxMessage, snapshot: Snapshot) -> Parcel | Outcome:
+        """Return the row as a parcel, or what became of it without one."""
+        if row.expires_at and row.expires_at <= timezone.now():
+            return Outcome(
+                row, Status.CANCELLED, f"Expired at {row.expires_at.isoformat()}, before it was published."
+            )
+        try:
+            destination = outbox.resolve(row, snapshot)
+        except DispatchError as error:
+            return _refusal(row, error, Waits())
+        if self._must_wait(row, destination, snapshot):
+            return _put_back(row, destination, snapshot)
+        # what failed once might break a batch again, and leave the fate of the others unknown
+        return Parcel(_message(row, snapshot), destination, alone=row.attempts > 0)
+
+    def _must_wait(self, row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> bool:
+        return (
+            row.task_name in snapshot.paused_tasks
+            or destination.broker in self.breakers.open("broker")
+            or not snapshot.paused.isdisjoint(destination.queues)
+            or destination.queue in self.breakers.open("queue")
+        )
+
+    def _hand_over(
+        self, alias: str, parcels: Sequence[Parcel], snapshot: Snapshot, deadline: float
+    ) -> Sequence[Fate | PublishError]:
+        try:
+            publisher = self._publisher(alias)
+        except BrokerUnavailable as error:
+            return [error] * len(parcels)
+        return publisher.publish_batch(
+            parcels,
+            snapshot.table,
+            until=deadline,
+            go_on=lambda: not self.stop.is_set() and time.monotonic() <= deadline,
+        )
+
+    def _outcome(
+        self,
+        row: OutboxMessage,
+        destination: Destination,
+        snapshot: Snapshot,
+        answer: Fate | PublishError,
+        waits: Waits,
+    ) -> Outcome:
+        if isinstance(answer, PublishError):
+            return self._failure(row, destination, answer, waits)
+        if answer is Fate.UNTRIED:
+            return _put_back(row, destination, snapshot)
+        self.breakers.reset("broker", destination.broker)
+        self.breakers.reset("queue", destination.queue)
+        return Outcome(row, Status.PUBLISHED, counted=True, destination=destination)
+
+    def _failure(
+        self, row: OutboxMessage, destination: Destination, error: PublishError, waits: Waits
+    ) -> Outcome:
+        """Decide what a failed publish means.
+
+        A message dies only of what concerns itself. While its broker or its queue is the cause, it waits: a
+        broker that is down for a day must not turn a day's messages into dead ones.
+        """
+        text = redact(str(error))
+        if isinstance(error, BrokerUnavailable):
+            self.breakers.trip("broker", destination.broker)
+            return Outcome(row, Status.PENDING, text)
+        if isinstance(error, QueueUnavailable) and destination.queue:
+            return Outcome(row, Status.PENDING, text, self.breakers.trip("queue", destination.queue))
+        if isinstance(error, DeliveryUnknown):
+            self.breakers.trip("broker", destination.broker)
+            return Outcome(row, Status.PENDING, text, waits.after(row), counted=True)
+        return _refusal(row, error, waits)
+
+    def _publisher(self, alias: str) -> Publisher:
+        if alias not in self._publishers:
+            broker = conf.brokers.get(alias)
+            if broker is None:
+                raise BrokerUnavailable(
+                    f'DISPATCH["BROKERS"] has no broker {alias!r}: add it, or change the queue.'
+                )
+            self._publishers[alias] = Publisher(broker)
+        return self._publishers[alias]
+
+
+class Waits:
+    """How long the rows of one batch wait for their next attempt: those with as many attempts, equally long.
+
+    So they are settled by one UPDATE, and keep their order.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def after(self, row: OutboxMessage) -> float:
+        """Return the seconds until the row's next attempt, if this one failed."""
+        attempts = row.attempts + 1
+        if attempts not in self._seconds:
+            self._seconds[attempts] = backoff.delay(attempts, conf.BACKOFF_BASE, conf.BACKOFF_MAX)
+        return self._seconds[attempts]
+
+
+def _put_back(row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> Outcome:
+    stamp = outbox.stamp(row.task_name, destination, snapshot)  # by which claims pass over what must wait
+    return Outcome(row, Status.PENDING, row.last_error, stamp=stamp)
+
+
+def _refusal(row: OutboxMessage, error: DispatchError, waits: Waits) -> Outcome:
+    text = redact(str(error))
+    if row.attempts + 1 >= conf.MAX_ATTEMPTS:
+        return Outcome(row, Status.DEAD, text, counted=True)
+    return Outcome(row, Status.PENDING, text, waits.after(row), counted=True)
+
+
+def _message(row: OutboxMessage, snapshot: Snapshot) -> Message:
+    options = row.options
+    eta = options.get("eta")
+    args, kwargs = snapshot.tasks[row.task_name].masked(row.args, row.kwargs)
+    return Message(
+        task_id=str(row.pk),
+        task=row.task_name,
+        args=row.args,
+        kwargs=row.kwargs,
+        args_repr=represent(tuple(args)),
+        kwargs_repr=represent(kwargs),
+        eta=dt.datetime.fromisoformat(eta) if eta else None,
+        expires=row.expires_at,
+        headers=row.headers,
+        stamps=options.get("stamps", {}),
+        link=options.get("link", ()),
+        link_error=options.get("link_error", ()),
+        **{name: options.get(name) for name in STORED},
+    )

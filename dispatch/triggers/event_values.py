@@ -1,0 +1,222 @@
+"""What triggers read of a saved or deleted object: its fields now, and what the database held before.
+
+A save is compared with one narrow SELECT made before it, in the same transaction, and only for triggers that ask.
+What the save does not write (``update_fields``, deferred fields) has not changed, whatever the object has in memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connections, models
+from django.db.models import Field, Model
+from django.db.models.fields.files import FieldFile
+from django.utils import timezone
+
+from dispatch.core import trigger_rules
+from dispatch.exceptions import ConfigurationError
+from dispatch.models.hookable_columns import aware
+from dispatch.triggers.trigger_index import AnyTrigger
+
+Row = Mapping[str, Any]
+#: Django's own kinds of columns whose values, if they have this type, are what the database holds.
+OWN_TYPES: Mapping[type, type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.BooleanField: bool,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.UUIDField: uuid.UUID,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """One event of one object; :class:`dispatch.core.trigger_rules.Occurrence` says how it is read.
+
+    ``before`` holds what was read before a save, by column name; None where nothing was. ``written`` are the columns
+    that the save wrote, None for all; ``stored`` is what was read after it.
+    """
+
+    instance: Model
+    event: str
+    using: str
+    before: Row | None = None
+    written: Collection[str] | None = None
+    relation: str = ""
+    related: Sequence[Any] = ()
+    at: dt.datetime = field(default_factory=timezone.now)
+    stored: Row | None = None
+
+    def new(self, name: str) -> Any:
+        """Return a column's value in the field's own type, whatever was assigned; of a file its name."""
+        column = _column(type(self.instance), name)
+        if self.written is not None and not self._is_written(column):
+            return self._unwritten(column)
+        held = self.instance.__dict__.get(column.attname)
+        if type(held) is OWN_TYPES.get(type(column)):
+            return held  # as most are: there is nothing to ask or to convert
+        if self.event != trigger_rules.DELETED and not self._is_in_memory(column):
+            return self._reread(column)
+        return _typed(column, getattr(self.instance, column.attname))
+
+    def old(self, name: str) -> Any:
+        """Return what the database held before: of a created object None, of a deleted one what it had."""
+        if self.event == trigger_rules.CREATED:
+            return None
+        column = _column(type(self.instance), name)
+        if self.event != trigger_rules.UPDATED or not self._is_written(column):
+            return self.new(name)
+        if self.before is None or column.attname not in self.before:
+            raise ConfigurationError(
+                f"Nobody knows what {name!r} held before: the signal was not sent by Model.save(). "
+                f"Save the object, or use a condition that needs no old value."
+            )
+        return _typed(column, self.before[column.attname])
+
+    def changed(self, name: str) -> bool:
+        """Tell whether the column holds another value than before; of a created object, each does."""
+        if self.event != trigger_rules.UPDATED:
+            return self.event == trigger_rules.CREATED
+        column = _column(type(self.instance), name)
+        if not self._is_written(column):
+            return False
+        return not _is_same(column, self.old(name), self.new(name), self.using)
+
+    def natural_key(self) -> Sequence[Any]:
+        """Return the object's natural key."""
+        found: Callable[[], Sequence[Any]] = getattr(self.instance, "natural_key")  # noqa: B009 - of some models
+        return found()
+
+    def _is_written(self, column: Field[Any, Any]) -> bool:
+        return self.written is None or column.attname in self.written or column.generated
+
+    def _is_in_memory(self, column: Field[Any, Any]) -> bool:
+        """Tell whether the saved object has the value, a key that is made of other columns included."""
+        if not column.concrete:
+            return True
+        held = self.instance.__dict__
+        return column.attname in held and not _is_computed(column, held[column.attname])
+
+    def _unwritten(self, column: Field[Any, Any]) -> Any:
+        if self.before is not None and column.attname in self.before:
+            return _typed(column, self.before[column.attname])
+        return _typed(column, getattr(self.instance, column.attname))
+
+    def computed(self) -> list[str]:
+        """Return the columns that the database alone knows, since an expression was saved or it makes them itself."""
+        held = vars(self.instance)
+        return [
+            each.attname
+            for each in self.instance._meta.concrete_fields
+            if each.attname in held and _is_computed(each, held[each.attname])
+        ]
+
+    def _reread(self, column: Field[Any, Any]) -> Any:
+        if self.stored is None or column.attname not in self.stored:
+            self.stored = read(self.instance, [column.attname, *self.computed()], self.using) or {}
+        return _typed(column, self.stored.get(column.attname))
+
+
+def unknown(instance: Model) -> set[str]:
+    """Return the columns whose values the object does not have: deferred ones, and those an expression was saved to."""
+    held, columns = vars(instance), instance._meta.concrete_fields
+    return {
+        each.attname for each in columns if each.attname not in held or _is_expression(held[each.attname])
+    }
+
+
+def reread(events: Sequence[Event]) -> None:
+    """Read what the database alone knows of many objects of one model, with one query."""
+    names = {name for seen in events for name in seen.computed()}
+    if not names:
+        return
+    model, using = type(events[0].instance), events[0].using
+    rows = model._base_manager.using(using).filter(pk__in=[seen.instance.pk for seen in events])
+    found = {row["pk"]: row for row in rows.values("pk", *names)}
+    for seen in events:
+        seen.stored = found.get(_column(model, "pk").to_python(seen.instance.pk))
+
+
+def written(model: type[Model], update_fields: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the columns that a save with these ``update_fields`` writes, None for all."""
+    if update_fields is None:
+        return None
+    names = frozenset(update_fields)
+    return frozenset(
+        each.attname for each in model._meta.concrete_fields if {each.name, each.attname} & names
+    )
+
+
+def compared(
+    triggers: Iterable[AnyTrigger], model: type[Model], writes: Collection[str] | None
+) -> frozenset[str]:
+    """Return the columns that triggers compare or carry of a save that writes some columns, None for all.
+
+    Where some are read, so is what triggers send and the save does not write: the object may hold something else.
+    """
+    names: set[str] = set()
+    unwritten: set[str] = set()
+    for trigger in triggers:
+        if trigger_rules.UPDATED in trigger.events and _may_change(model, trigger.compared, writes):
+            names |= {*trigger.compared, *trigger.carried}
+            unwritten |= {*(trigger.reads or ())} - {*(writes or ())}
+    return frozenset(names | unwritten if names and writes is not None else names)
+
+
+def read(instance: Model, names: Iterable[str], using: str) -> Row | None:
+    """Return some columns of the object's row, None if there is none."""
+    rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
+    return rows.values(*{_column(type(instance), name).attname for name in names}).first()
+
+
+def _may_change(model: type[Model], names: Collection[str], writes: Collection[str] | None) -> bool:
+    if not names or writes is None:
+        return True
+    columns = [_column(model, name) for name in names]
+    return any(each.attname in writes or each.generated for each in columns)
+
+
+@lru_cache(maxsize=1_000)
+def _column(model: type[Model], name: str) -> Field[Any, Any]:
+    meta = model._meta
+    if name == "pk" and meta.pk is not None:
+        return meta.pk
+    found = meta.get_field(name)
+    if not isinstance(found, Field) or not found.concrete:
+        raise FieldDoesNotExist(f"{meta.label} has no column {name!r}.")
+    return found
+
+
+def _is_computed(column: Field[Any, Any], value: Any) -> bool:
+    """Tell whether the database alone knows the value: ``F("count") + 1``, or a generated column."""
+    return column.generated or _is_expression(value)
+
+
+def _is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")
+
+
+def _typed(column: Field[Any, Any], value: Any) -> Any:
+    if isinstance(value, FieldFile):
+        return value.name
+    found = column.to_python(value)
+    return aware(found) if isinstance(found, dt.datetime) else found
+
+
+def _is_same(column: Field[Any, Any], old: Any, new: Any, using: str) -> bool:
+    """Tell whether two values are one and the same in the database, which rounds numbers and cuts moments."""
+    if old == new:
+        return True
+    if old is None or new is None:
+        return False
+    connection = connections[using]
+    return bool(column.get_db_prep_save(old, connection) == column.get_db_prep_save(new, connection))

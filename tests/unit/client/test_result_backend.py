@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from dispatch.client import celery_apps
+from dispatch.client.result_backend import async_result, finished
+from dispatch.exceptions import BrokerUnavailable
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture
+def read_from(settings):
+    """Return a function that points the reader at a result backend, and returns that."""
+
+    def point(url):
+        settings.DISPATCH = {"BROKERS": {"default": {"URL": "memory://", "RESULT_BACKEND": url}}}
+        return celery_apps.reader("default").backend
+
+    return point
+
+
+@pytest.fixture
+def backend(read_from, tmp_path):
+    """The worker's result backend, in a folder."""
+    return read_from(f"file://{tmp_path}")
+
+
+def test_only_tasks_that_have_ended_are_returned(backend):
+    for task_id, status in [
+        ("a", "SUCCESS"),
+        ("b", "STARTED"),
+        ("c", "RETRY"),
+        ("d", "REVOKED"),
+        ("e", "FAILURE"),
+    ]:
+        result = ValueError("no") if status in ("RETRY", "FAILURE", "REVOKED") else 1
+        backend.store_result(task_id, result, status)
+    assert [outcome.task_id for outcome in finished("default", list("abcdef"))] == ["a", "d", "e"]
+
+
+def test_a_backend_that_answers_with_a_mapping_is_read_too(read_from):
+    backend = read_from("cache+memory://")
+    backend.store_result("in-memory", 1, "SUCCESS")
+    assert [outcome.task_id for outcome in finished("default", ["gone", "in-memory"])] == ["in-memory"]
+
+
+def test_no_ids_are_no_outcomes(backend):
+    assert finished("default", []) == []
+
+
+@pytest.mark.parametrize("result", [None, 1, 1.5, "é", [1, {"a": None}], {"note_id": "5"}], ids=repr)
+def test_a_result_is_the_json_that_the_worker_stored(result, backend):
+    backend.store_result("a", result, "SUCCESS")
+    [outcome] = finished("default", ["a"])
+    assert json.loads(outcome.result) == result
+    assert (outcome.status, outcome.traceback) == ("SUCCESS", None)
+    assert outcome.done_at.tzinfo is not None
+    assert abs(dt.datetime.now(dt.UTC) - outcome.done_at) < dt.timedelta(hours=1)
+
+
+def test_a_failure_is_data_and_never_an_exception_of_the_workers(backend):
+    kind = type("WorkersOwnError", (Exception,), {"__module__": "worker.errors"})
+    backend.store_result("a", kind("no such note", 5), "FAILURE", traceback="Traceback …")
+    [outcome] = finished("default", ["a"])
+    found = json.loads(outcome.result)
+    assert (found["exc_type"], found["exc_module"]) == ("WorkersOwnError", "worker.errors")
+    assert found["exc_message"] == ["no such note", 5]
+    assert outcome.traceback == "Traceback …"
+
+
+def test_a_result_can_be_read_as_celerys_own_object(backend):
+    backend.store_result("a", {"summary": "short"}, "SUCCESS")
+    result = async_result("a", "default")
+    assert result.status == "SUCCESS"
+    assert result.get() == {"summary": "short"}
+
+
+def test_a_backend_that_is_not_there_is_told_without_its_password(read_from):
+    read_from(f"redis://user:{SECRET}@127.0.0.1:1/0")
+    with pytest.raises(
+        BrokerUnavailable, match="result backend of broker 'default' cannot be read"
+    ) as caught:
+        finished("default", ["a"])
+    assert SECRET not in str(caught.value)
+
+
+def test_a_backend_whose_url_cannot_be_read_is_told_without_its_password(settings):
+    url = f"redis://user:{SECRET}/x@127.0.0.1:1/0"
+    settings.DISPATCH = {"BROKERS": {"default": {"URL": "memory://", "RESULT_BACKEND": url}}}
+    with pytest.raises(BrokerUnavailable) as caught:
+        finished("default", ["a"])
+    assert SECRET not in str(caught.value)
