@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from jsonschema import Draft202012Validator
 
-from dispatch.core.message import plain
+from dispatch.core.json_values import plain
 from dispatch.core.schema.parameters import Parameters
 
 GOAL = 30.0

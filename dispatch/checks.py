@@ -13,8 +13,8 @@ from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
 from dispatch.core import trigger_rules
-from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import compile_pattern, too_long
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
 from dispatch.registry import priority_warnings

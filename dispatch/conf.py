@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar, overload
 from django.conf import settings
 
 from dispatch.core.codecs import COMPRESSIONS, DEFAULT_SERIALIZER, SERIALIZERS, absence
-from dispatch.core.redaction import redact, suggest
+from dispatch.core.redaction import redact
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from dispatch import registry
 from dispatch.client.result_backend import READY_STATES, Outcome, finished
 from dispatch.conf import Broker, conf
 from dispatch.core import backoff
-from dispatch.core.message import to_json
+from dispatch.core.json_values import to_json
 from dispatch.core.redaction import redact, storable
 from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.exceptions import BrokerUnavailable

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from dispatch import registry
-from dispatch.admin import base, links
+from dispatch.admin import links, widgets
 from dispatch.models import Exchange, OutboxMessage, Queue, Route, TaskDefinition
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def _counts(seen: Seen) -> str:
         return ""
     if seen.consumers:
         text = ngettext("%(count)s consumer", "%(count)s consumers", seen.consumers)
-        found.append(text % {"count": base.number(seen.consumers)})
+        found.append(text % {"count": widgets.number(seen.consumers)})
     if seen.ready:
         text = ngettext("%(count)s message waits", "%(count)s messages wait", seen.ready)
-        found.append(text % {"count": base.number(seen.ready)})
+        found.append(text % {"count": widgets.number(seen.ready)})
     elif seen.ready == 0:
         found.append(_("empty"))
     return ", ".join(found)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from dispatch import outbox
-from dispatch.admin import base
+from dispatch.admin import widgets
 from dispatch.models import OutboxMessage
 
 Status = OutboxMessage.Status
@@ -105,7 +105,7 @@ def _tell_refused(request: HttpRequest, move: Move, before: dict[str, int]) -> N
     refused = {status: count for status, count in before.items() if status not in move.statuses}
     if refused:
         counts = ", ".join(
-            f"{base.number(count)} {Status(status).label}" for status, count in refused.items()
+            f"{widgets.number(count)} {Status(status).label}" for status, count in refused.items()
         )
         messages.warning(request, move.refused % {"counts": counts})
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import base, broker_state, links, message_list
+from dispatch.admin import broker_state, links, message_list, widgets
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link
 from dispatch.core.message import MASK
@@ -79,7 +79,7 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
         destination=destination(message),
         seen=broker_state.look(_queues(message)),
         options=[Argument(name, _json(value)) for name, value in message.options.items()],
-        header_names=base.listed(message.headers),
+        header_names=widgets.listed(message.headers),
         times=times(message, result),
         object=_object(message, site, request),
         siblings=_siblings(message),
@@ -132,7 +132,7 @@ def destination(message: OutboxMessage) -> str:
         except (TypeError, KeyError):  # written by another version
             return _json(message.published_to)
     if not message.broker:
-        return base.EMPTY
+        return widgets.EMPTY
     if not message.queue:
         return _("an exchange on broker %(broker)s") % {"broker": message.broker}
     return _("queue %(queue)s on broker %(broker)s") % {"queue": message.queue, "broker": message.broker}

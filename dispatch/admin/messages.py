@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import base, broker_state, links
+from dispatch.admin import base, broker_state, links, widgets
 from dispatch.admin.message_actions import MOVES, perform
 from dispatch.admin.message_list import BoundedPaginator, LogList, QueueFilter, TaskFilter, search
 from dispatch.models import OutboxMessage
@@ -130,38 +130,40 @@ class OutboxMessageAdmin(base.ReadOnlyAdmin):
 
     @admin.display(description=_("task"))
     def task(self, message: Any) -> SafeString:
-        link = format_html('<a href="{}">{}</a>', message.page_url, base.dotted(message.task_name))
+        link = format_html('<a href="{}">{}</a>', message.page_url, widgets.dotted(message.task_name))
         if not message.last_error:
             return link
-        error = base.shortened(message.last_error)
+        error = widgets.shortened(message.last_error)
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', link, error)
 
     @admin.display(description=_("status"))
     def state(self, message: Any) -> SafeString:
-        status = base.badge(message.status, message.get_status_display())
+        status = widgets.badge(message.status, message.get_status_display())
         if not message.result_status:
             return status
         return format_html(
-            "{}<br>{}", status, base.badge(message.result_status, message.result_status.lower())
+            "{}<br>{}", status, widgets.badge(message.result_status, message.result_status.lower())
         )
 
     @admin.display(description=_("queue"))
     def at_queue(self, message: Any) -> SafeString | str:
         if message.status not in AWAITED or message.result_status:
-            return message.queue or base.EMPTY
+            return message.queue or widgets.EMPTY
         warning = broker_state.look([message.queue] if message.queue else [], "brief")
-        return format_html("{} {}", message.queue or base.EMPTY, warning)
+        return format_html("{} {}", message.queue or widgets.EMPTY, warning)
 
     @admin.display(description=_("object"))
     def source_object(self, message: Any) -> SafeString | str:
         if not message.object_model:
-            return base.EMPTY
-        label = format_html("{} {}", base.dotted(message.object_model), base.shortened(message.object_pk, 9))
+            return widgets.EMPTY
+        label = format_html(
+            "{} {}", widgets.dotted(message.object_model), widgets.shortened(message.object_pk, 9)
+        )
         return format_html('<a href="{}">{}</a>', message.object_url, label) if message.object_url else label
 
     @admin.display(description=_("enqueued, published"))
     def times(self, message: OutboxMessage) -> SafeString:
-        enqueued = base.moment(message.created_at, _("enqueued"))
+        enqueued = widgets.moment(message.created_at, _("enqueued"))
         if message.published_at is None:
             return enqueued
-        return format_html("{}<br>{}", enqueued, base.moment(message.published_at, _("published")))
+        return format_html("{}<br>{}", enqueued, widgets.moment(message.published_at, _("published")))

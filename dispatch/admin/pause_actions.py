@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base
+from dispatch.admin import widgets
 from dispatch.admin.explanations.section import ExplainedAdmin
 
 MOST_NAMED = 10
@@ -42,7 +42,7 @@ class PausingAdmin(ExplainedAdmin):
 
     @admin.display(description=_("state"), ordering="paused")
     def state(self, row: Any) -> SafeString:
-        return base.badge("paused", _("paused")) if row.paused else base.badge("active", _("active"))
+        return widgets.badge("paused", _("paused")) if row.paused else widgets.badge("active", _("active"))
 
     def _set_paused(self, request: HttpRequest, queryset: QuerySet[Any], paused: bool) -> str:
         with transaction.atomic(using=queryset.db):
@@ -56,5 +56,5 @@ class PausingAdmin(ExplainedAdmin):
 def _named(names: list[str]) -> str:
     if len(names) <= MOST_NAMED:
         return ", ".join(names)
-    more = _t("%(count)s more") % {"count": base.number(len(names) - MOST_NAMED)}
+    more = _t("%(count)s more") % {"count": widgets.number(len(names) - MOST_NAMED)}
     return ", ".join([*names[:MOST_NAMED], more])

@@ -14,12 +14,12 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import registry
-from dispatch.admin import base, broker_state
+from dispatch.admin import base, broker_state, widgets
 from dispatch.admin.explanations import of_queues_and_exchanges, of_tasks_and_routes
 from dispatch.admin.explanations.section import Explained, ExplainedAdmin, Pages
 from dispatch.admin.pause_actions import PausingAdmin
 from dispatch.core import route_patterns
-from dispatch.core.redaction import suggest
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Binding, Exchange, Queue, Route
 
@@ -69,7 +69,7 @@ class ExchangeAdmin(ExplainedAdmin):
 
     @admin.display(description=_("bound queues"))
     def bound_queues(self, exchange: Exchange) -> str:
-        return base.listed(sorted({binding.queue.name for binding in exchange.bindings.all()}))
+        return widgets.listed(sorted({binding.queue.name for binding in exchange.bindings.all()}))
 
 
 class QueueForm(base.BrokerForm):
@@ -85,7 +85,7 @@ class BindingInline(base.TabularInline):
     model = Binding
     extra = 0
     autocomplete_fields = ("exchange",)
-    formfield_overrides = base.JSON_IN_A_LINE
+    formfield_overrides = widgets.JSON_IN_A_LINE
     verbose_name_plural = _("bindings: none is needed for messages that are routed to this queue by name")
 
 
@@ -148,7 +148,7 @@ class QueueAdmin(PausingAdmin):
     def state(self, queue: Queue) -> SafeString:
         state = super().state(queue)
         return (
-            format_html("{} {}", state, base.badge("default", _("default queue")))
+            format_html("{} {}", state, widgets.badge("default", _("default queue")))
             if queue.is_default
             else state
         )
@@ -156,22 +156,22 @@ class QueueAdmin(PausingAdmin):
     @admin.display(description=_("priority: default, highest"))
     def priorities(self, queue: Queue) -> str:
         if queue.default_priority is None and queue.max_priority is None:
-            return base.EMPTY
+            return widgets.EMPTY
         return " / ".join(
-            base.EMPTY if value is None else str(value)
+            widgets.EMPTY if value is None else str(value)
             for value in (queue.default_priority, queue.max_priority)
         )
 
     @admin.display(description=_("bound to"))
     def bound_to(self, queue: Queue) -> str:
-        return base.listed(f"{row.exchange.name} ({row.routing_key})" for row in queue.bindings.all())
+        return widgets.listed(f"{row.exchange.name} ({row.routing_key})" for row in queue.bindings.all())
 
 
 class RouteForm(base.Form):
     """Patterns are as long as task names."""
 
     class Meta:
-        widgets = {"pattern": base.WIDE}
+        widgets = {"pattern": widgets.WIDE}
 
 
 @admin.register(Route)
@@ -234,7 +234,7 @@ class RouteAdmin(ExplainedAdmin):
 
     @admin.display(description=_("pattern"), ordering="pattern")
     def shown_pattern(self, route: Route) -> SafeString:
-        return base.dotted(route.pattern)
+        return widgets.dotted(route.pattern)
 
     @admin.display(description=_("kind"), ordering="kind")
     def kind_name(self, route: Route) -> str:
@@ -260,8 +260,8 @@ class RouteAdmin(ExplainedAdmin):
             return _t("asked for all")
         names = _matches(route)
         if not names:
-            return base.badge("warning", _("none"))
-        return format_html('<span title="{}">{}</span>', ", ".join(names), base.number(len(names)))
+            return widgets.badge("warning", _("none"))
+        return format_html('<span title="{}">{}</span>', ", ".join(names), widgets.number(len(names)))
 
 
 def _is_router(route: Route) -> bool:

@@ -15,13 +15,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, broker_state, links, parameter_table
+from dispatch.admin import base, broker_state, links, parameter_table, widgets
 from dispatch.admin.explanations import in_one_sentence, of_tasks_and_routes
 from dispatch.admin.explanations.section import Explained, Pages
 from dispatch.admin.pause_actions import PausingAdmin
 from dispatch.conf import conf
-from dispatch.core.redaction import suggest
 from dispatch.core.schema.summary import describe
+from dispatch.core.suggestions import suggest
 from dispatch.models import Manifest, TaskDefinition
 
 FROM_MANIFEST = ("name", "description")
@@ -58,7 +58,7 @@ class IgnoreResult(forms.NullBooleanSelect):
 class TaskForm(base.Form):
     """Serializers are chosen among the allowed ones; sensitive names must be names that the task has."""
 
-    sensitive_parameters = base.NamesField(
+    sensitive_parameters = widgets.NamesField(
         label=_("Sensitive parameters"),
         required=False,
         help_text=_("One name a line. Their values are sent, but masked in the admin, logs and results."),
@@ -67,7 +67,7 @@ class TaskForm(base.Form):
 
     class Meta:
         widgets = {
-            "name": base.WIDE,
+            "name": widgets.WIDE,
             "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
             "ignore_result": IgnoreResult,
         }
@@ -156,12 +156,12 @@ class TaskDefinitionAdmin(PausingAdmin):
 
     @admin.display(description=_("task"), ordering="name")
     def task(self, row: TaskDefinition) -> SafeString:
-        return base.dotted(row.name)
+        return widgets.dotted(row.name)
 
     @admin.display(description=_("state"), ordering="paused")
     def state(self, row: TaskDefinition) -> SafeString:
         if row.retired_at:
-            return base.badge("cancelled", _("retired"))
+            return widgets.badge("cancelled", _("retired"))
         state = super().state(row)
         return state if row.deprecated is None else format_html("{} {}", state, _deprecated())
 
@@ -173,20 +173,20 @@ class TaskDefinitionAdmin(PausingAdmin):
             )
         text = _("since %(date)s, by version %(version)s: sending it is refused, its messages wait")
         words = {"date": f"{row.retired_at:%Y-%m-%d %H:%M} UTC", "version": row.retired_version or "?"}
-        return format_html("{} {}", base.badge("cancelled", _("retired")), text % words)
+        return format_html("{} {}", widgets.badge("cancelled", _("retired")), text % words)
 
     @admin.display(description=_("returns"))
     def returned(self, row: TaskDefinition) -> str:
-        return describe(row.returns) if row.returns else base.EMPTY
+        return describe(row.returns) if row.returns else widgets.EMPTY
 
     @admin.display(description=_("options in its code"))
     def own_options(self, row: TaskDefinition) -> str:
-        return base.listed(f"{name} = {value!r}" for name, value in sorted(row.worker_options.items()))
+        return widgets.listed(f"{name} = {value!r}" for name, value in sorted(row.worker_options.items()))
 
     @admin.display(description=_("goes to"))
     def goes_to(self, row: TaskDefinition) -> SafeString:
         name, reason = in_one_sentence.short(row.name)
-        target = format_html("→ {}", name) if name else base.badge("warning", _("nowhere"))
+        target = format_html("→ {}", name) if name else widgets.badge("warning", _("nowhere"))
         warnings = broker_state.look(in_one_sentence.queues_of(row.name), "brief")
         return format_html('{} {}<br><span class="dispatch-quiet">{}</span>', target, warnings, reason)
 
@@ -195,14 +195,14 @@ class TaskDefinitionAdmin(PausingAdmin):
         name, _reason = in_one_sentence.short(row.name)
         text = in_one_sentence.explain(row.name)
         if not name:
-            return format_html("{} {}", base.badge("warning", _("nowhere")), text)
+            return format_html("{} {}", widgets.badge("warning", _("nowhere")), text)
         warnings = broker_state.look(in_one_sentence.queues_of(row.name), "brief")
         return format_html('{} {} (<a href="#dispatch-explained">{}</a>)', text, warnings, _("why"))
 
     @admin.display(description=_("parameters"))
     def takes(self, row: TaskDefinition) -> str:
         found = parameter_table.parameters(row.parameters, [])
-        return ", ".join(p.name if p.required else f"[{p.name}]" for p in found) or base.EMPTY
+        return ", ".join(p.name if p.required else f"[{p.name}]" for p in found) or widgets.EMPTY
 
     @admin.display(description=_("what it takes"))
     def takes_table(self, row: TaskDefinition) -> SafeString:
@@ -211,12 +211,12 @@ class TaskDefinitionAdmin(PausingAdmin):
     @admin.display(description=_("manifest"))
     def manifest_link(self, row: TaskDefinition) -> SafeString | str:
         if row.manifest is None:
-            return base.EMPTY
+            return widgets.EMPTY
         return format_html('<a href="{}">{}</a>', links.change_url(row.manifest), row.manifest)
 
 
 def _deprecated() -> SafeString:
-    return base.badge("warning", _("deprecated"))
+    return widgets.badge("warning", _("deprecated"))
 
 
 def _is_imported(task: TaskDefinition | None) -> bool:
@@ -278,13 +278,13 @@ class ManifestAdmin(base.ReadOnlyAdmin):
 
     @admin.display(description=_("tasks now"), ordering="task_count")
     def task_count(self, manifest: Any) -> str:
-        return base.number(manifest.task_count)
+        return widgets.number(manifest.task_count)
 
     @admin.display(description=_("consumed queues"))
     def consumed(self, manifest: Manifest) -> str:
-        return base.listed(str(queue["name"]) for queue in manifest.queues)
+        return widgets.listed(str(queue["name"]) for queue in manifest.queues)
 
     @admin.display(description=_("tasks whose last import it was"))
     def task_list(self, manifest: Manifest) -> SafeString | str:
         rows = ((links.change_url(task), task.name) for task in manifest.tasks.all())
-        return format_html_join(SafeString("<br>"), '<a href="{}">{}</a>', rows) or base.EMPTY
+        return format_html_join(SafeString("<br>"), '<a href="{}">{}</a>', rows) or widgets.EMPTY

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, links, object_messages
+from dispatch.admin import base, links, object_messages, widgets
 from dispatch.admin.explanations import in_one_sentence
 from dispatch.admin.explanations.section import warn
 from dispatch.admin.model_choices import columns, relations, watchable
@@ -175,10 +175,10 @@ class TriggerAdmin(base.Admin):
     def _in_code(self, request: HttpRequest, trigger: CodeTrigger) -> InCode:
         return InCode(
             trigger,
-            name=base.dotted(trigger.name),
-            task=base.dotted(trigger.task),
+            name=widgets.dotted(trigger.name),
+            task=widgets.dotted(trigger.task),
             events=_events(trigger.events),
-            watched=base.listed((*trigger.watched, *trigger.relations)),
+            watched=widgets.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
             destination=_place(trigger),
             preview_url=self._code_preview_url(trigger) if self._may_preview(request, trigger.model) else "",
@@ -199,24 +199,24 @@ class TriggerAdmin(base.Admin):
 
     @admin.display(description=_("when"), ordering="model")
     def when(self, trigger: Trigger) -> SafeString:
-        text = format_html("{} {}", base.dotted(trigger.model), _events(trigger.events))
+        text = format_html("{} {}", widgets.dotted(trigger.model), _events(trigger.events))
         if not trigger.watched:
             return text
-        watched = _t("watches %s") % base.listed(map(str, trigger.watched))
+        watched = _t("watches %s") % widgets.listed(map(str, trigger.watched))
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
         return format_html(
             '{}<br><small class="dispatch-quiet">→ {}</small>',
-            base.dotted(trigger.task.name),
+            widgets.dotted(trigger.task.name),
             _place(trigger.spec()),
         )
 
     @admin.display(description=_("if"))
     def condition_list(self, trigger: Trigger) -> SafeString | str:
         if problem := trigger.spec().problem:
-            return format_html("{} {}", base.badge("warning", _("cannot work")), problem)
+            return format_html("{} {}", widgets.badge("warning", _("cannot work")), problem)
         return _t(" and ").join(map(str, trigger.conditions.all())) or _t("always")
 
 

@@ -40,7 +40,7 @@ class Confirming:
             self.check()
         except Exception as error:  # noqa: BLE001 - as when connecting: each means "not reached"
             session.close()
-            raise session.unavailable("cannot be reached", error) from None
+            raise session.errors.unavailable("cannot be reached", error) from None
 
     def check(self) -> None:
         """Ask the broker for a sign of life; it may be asked for confirmations more than once."""
@@ -60,7 +60,7 @@ class Confirming:
         except Exception as error:  # noqa: BLE001 - on a lost connection py-amqp raises odd ones too
             self._end(error)
             for attempt in attempts:
-                attempt.fail(session.unavailable("was lost before it took the message", error))
+                attempt.fail(session.errors.unavailable("was lost before it took the message", error))
 
     def _hand_over(self, attempt: Attempt) -> None:
         session, number = self.session, self._sent + 1
@@ -68,10 +68,10 @@ class Confirming:
         try:
             session.put(attempt.parcel)
         except Exception as error:
-            if session.is_loss(error):
+            if session.errors.is_loss(error):
                 raise  # it may be on its way: still pending
             del self._pending[number]
-            attempt.answer = session.judge(error, attempt.parcel)
+            attempt.answer = session.errors.judge(error, attempt.parcel.where)
         else:
             self._sent = number
 
@@ -92,7 +92,7 @@ class Confirming:
     def _acked(self, number: int, multiple: bool) -> None:
         for attempt in self._answered(number, multiple):
             error = self._returned.pop(attempt.parcel.message.task_id, None)
-            attempt.answer = self.session.judge(error, attempt.parcel) if error else Fate.TAKEN
+            attempt.answer = self.session.errors.judge(error, attempt.parcel.where) if error else Fate.TAKEN
 
     def _nacked(self, number: int, multiple: bool) -> None:
         for attempt in self._answered(number, multiple):

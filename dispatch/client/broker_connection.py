@@ -1,4 +1,4 @@
-"""One open connection to a broker: its channels, what was declared over it, and what its errors mean."""
+"""One open connection to a broker: its channels, and what was declared over it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,22 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-import redis
-from amqp.exceptions import FrameError, FrameSyntaxError
 from kombu import Connection, Exchange, Producer
-from kombu.exceptions import KombuError
 
 from dispatch.client import celery_apps, kombu_topology
+from dispatch.client.broker_errors import BrokerErrors, sentence
 from dispatch.client.message_protocol import Envelopes
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
-from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, RoutingTable
 from dispatch.exceptions import (
     BrokerUnavailable,
-    DeliveryUnknown,
-    MessageRefused,
     PublishError,
     QueueUnavailable,
 )
 
-#: Redis takes nothing from anyone just now: no reason for a message to die.
-REFUSES_ALL = (
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.BusyLoadingError,
-    redis.exceptions.NoPermissionError,
-)
-#: What AMQP cannot write: py-amqp says so before it writes anything, RabbitMQ closes the connection.
-UNWRITABLE = (FrameSyntaxError, FrameError)
 #: The most messages that are handed over before an answer is waited for.
 BATCH_SIZE = 500
-REFUSING_STATES = ("MISCONF", "NOREPLICAS", "CLUSTERDOWN", "LOADING", "READONLY", "OOM")
 
 
 class Fate(Enum):
@@ -99,25 +84,14 @@ class Session:
     is_lost: bool = False
 
     @property
+    def errors(self) -> BrokerErrors:
+        """What errors on this connection mean."""
+        return BrokerErrors(self.broker.alias, self.connection)
+
+    @property
     def has_exchanges(self) -> bool:
         """Whether the broker routes by itself (AMQP)."""
         return kombu_topology.has_exchanges(self.connection)
-
-    @property
-    def lost(self) -> tuple[type[Exception], ...]:
-        """The errors that mean the connection is gone."""
-        errors = (*self.connection.connection_errors, OSError)
-        # kombu counts KeyError among Redis's: it may as well be a codec that is not installed
-        return tuple(error for error in errors if not issubclass(KeyError, error))
-
-    @property
-    def refused(self) -> tuple[type[Exception], ...]:
-        """The errors by which the broker refuses one request."""
-        return (*self.connection.channel_errors, KombuError)
-
-    def is_loss(self, error: Exception) -> bool:
-        """Whether the connection is gone, and no message is to blame."""
-        return isinstance(error, self.lost) and not isinstance(error, UNWRITABLE)
 
     def close(self) -> None:
         """Let go of the connection, whatever its state."""
@@ -139,8 +113,8 @@ class Session:
         try:
             for entity in kombu_topology.entities(self.table, destination):
                 entity.bind(self.declaring).declare()
-        except self.lost as error:
-            raise self.unavailable("was lost", error) from None
+        except self.errors.lost as error:
+            raise self.errors.unavailable("was lost", error) from None
         except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
             names = ", ".join(" ".join(entity) for entity in sorted(missing))
             what = f"Broker {self.broker.alias!r} does not accept {names} as the registry has it"
@@ -162,45 +136,18 @@ class Session:
         for exchange, routing_key in kombu_topology.addresses(self.connection, destination, default_key):
             self.producer.publish(envelope.body, exchange=exchange, routing_key=routing_key, **options)
 
-    def judge(self, error: Exception, parcel: Parcel) -> PublishError:
-        """Return what the error of one message means for it."""
-        alias = self.broker.alias
-        if isinstance(error, MessageRefused):
-            return error
-        if isinstance(error, REFUSES_ALL):
-            return self.unavailable("takes no messages", error)
-        if isinstance(error, redis.ResponseError):
-            all_of_them = str(error).startswith(REFUSING_STATES)
-            kind = BrokerUnavailable if all_of_them else MessageRefused
-            return kind(sentence(f"Broker {alias!r} refused the message for {parcel.where!r}", error))
-        if self.is_loss(error):
-            return self.unknown(error)
-        if isinstance(error, self.refused):
-            return MessageRefused(
-                sentence(f"Broker {alias!r} refused the message for {parcel.where!r}", error)
-            )
-        return MessageRefused(sentence("The message cannot be encoded", error))
-
-    def unknown(self, error: Exception) -> DeliveryUnknown:
-        """Return the failure of a message that was handed over, and never answered."""
-        what = "closed the channel" if isinstance(error, self.connection.channel_errors) else "was lost"
-        return DeliveryUnknown(
-            sentence(f"Broker {self.broker.alias!r} {what} while it took the message", error)
-        )
-
-    def unavailable(self, what: str, error: Exception) -> BrokerUnavailable:
-        """Return the failure of a message that was not handed over."""
-        return BrokerUnavailable(sentence(f"Broker {self.broker.alias!r} {what}", error))
-
     def end(self, attempts: list[Attempt], error: Exception) -> None:
         """Nothing more will be heard of these messages, which were handed over.
 
         The broker may mean any one of several; of one alone the fate is known.
         """
         self.is_over = True
-        self.is_lost = self.is_loss(error)
+        self.is_lost = self.errors.is_loss(error)
         for attempt in attempts:
-            attempt.answer = self.judge(error, attempt.parcel) if len(attempts) == 1 else self.unknown(error)
+            where = attempt.parcel.where
+            attempt.answer = (
+                self.errors.judge(error, where) if len(attempts) == 1 else self.errors.unknown(error)
+            )
 
 
 def connect(broker: Broker) -> Session:
@@ -230,8 +177,3 @@ def _bound(connection: Any) -> None:
     """
     connection.transport.sock.settimeout(conf.BROKER_TIMEOUT)
     connection.client_properties.setdefault("capabilities", {})["connection.blocked"] = False
-
-
-def sentence(what: str, error: Exception) -> str:
-    """Return what happened and why, without a password."""
-    return f"{what}: {redact(str(error)) or type(error).__name__}"

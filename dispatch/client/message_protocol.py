@@ -13,7 +13,8 @@ from kombu.serialization import dumps
 from dispatch.client import celery_apps
 from dispatch.conf import Broker, conf
 from dispatch.core.codecs import DEFAULT_SERIALIZER
-from dispatch.core.message import Message, to_json
+from dispatch.core.json_values import to_json
+from dispatch.core.message import Message
 from dispatch.exceptions import InvalidArguments, MessageRefused
 
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}

@@ -13,8 +13,8 @@ from amqp.exceptions import NotFound, PreconditionFailed
 from kombu.exceptions import OperationalError
 
 from dispatch.client import celery_apps, kombu_topology
+from dispatch.client.broker_errors import sentence
 from dispatch.conf import Broker
-from dispatch.core.redaction import redact
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
 
@@ -73,7 +73,7 @@ def opened(broker: Broker) -> Iterator[Link]:
         try:
             connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
         except Exception as error:  # noqa: BLE001 - drivers raise their own kinds; each means "not reached"
-            raise BrokerUnavailable(_sentence(f"Broker {broker.alias!r} cannot be reached", error)) from None
+            raise BrokerUnavailable(sentence(f"Broker {broker.alias!r} cannot be reached", error)) from None
         yield Link(broker, connection)
     finally:
         with suppress(Exception):  # it may be broken already
@@ -88,9 +88,9 @@ def _translated(link: Link) -> Iterator[None]:
     except PublishError:
         raise
     except link.connection.channel_errors as error:
-        raise QueueUnavailable(_sentence(f"{where} refuses", error)) from None
+        raise QueueUnavailable(sentence(f"{where} refuses", error)) from None
     except _lost(link) as error:
-        raise BrokerUnavailable(_sentence(f"{where} was lost", error)) from None
+        raise BrokerUnavailable(sentence(f"{where} was lost", error)) from None
 
 
 def _lost(link: Link) -> tuple[type[Exception], ...]:
@@ -108,11 +108,6 @@ def guarded(
             return function(link, *args, **kwargs)
 
     return call
-
-
-def _sentence(what: str, error: BaseException) -> str:
-    reason = redact(str(getattr(error, "reply_text", "") or error)) or type(error).__name__
-    return f"{what}: {reason}"
 
 
 @guarded

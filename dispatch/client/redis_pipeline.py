@@ -52,12 +52,12 @@ class Pipelining:
         try:
             self.session.put(attempt.parcel)
         except Exception as error:  # noqa: BLE001 - what cannot be encoded must end on its row, not in the relay
-            attempt.answer = self.session.judge(error, attempt.parcel)
+            attempt.answer = self.session.errors.judge(error, attempt.parcel.where)
         return start, _length(batch)
 
     def _read(self, attempt: Attempt, answers: Sequence[Any]) -> None:
         errors = [answer for answer in answers if isinstance(answer, Exception)]
-        attempt.answer = self.session.judge(errors[0], attempt.parcel) if errors else Fate.TAKEN
+        attempt.answer = self.session.errors.judge(errors[0], attempt.parcel.where) if errors else Fate.TAKEN
 
 
 def _length(batch: Any) -> int:

@@ -10,7 +10,8 @@ from django.db import DatabaseError, models, transaction
 
 from dispatch.configuration.diff import Change, Changes, Problem, difference, sentences
 from dispatch.configuration.document import SECTIONS, Document, Entry, Key, Section, in_order
-from dispatch.core.redaction import redact, suggest
+from dispatch.core.redaction import redact
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidConfiguration
 from dispatch.models import RegistryVersion
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from django.db import models
 
+from dispatch.core.json_values import plain
 from dispatch.core.manifest import checksum, sealed, steady
-from dispatch.core.message import plain, represent
-from dispatch.core.redaction import suggest
+from dispatch.core.message import represent
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidArguments, InvalidConfiguration
 from dispatch.models import (
     Binding,

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from dispatch.core import trigger_rules
-from dispatch.core.redaction import suggest
 from dispatch.core.schema.breaking_changes import Change
 from dispatch.core.schema.parameters import Parameters
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 from dispatch.core.codecs import COMPRESSIONS
-from dispatch.core.message import plain
+from dispatch.core.json_values import plain
 from dispatch.core.redaction import UNSENDABLE
 from dispatch.core.routing import HIGHEST_PRIORITY, NOTHING, Target
 from dispatch.exceptions import InvalidOption

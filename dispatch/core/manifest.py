@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from dispatch.core.message import plain, represent
+from dispatch.core.json_values import plain
+from dispatch.core.message import represent
 from dispatch.core.schema.parameters import Parameters
 from dispatch.core.schema.validation import compiled
 from dispatch.exceptions import ConfigurationError, InvalidArguments, InvalidManifest

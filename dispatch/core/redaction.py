@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 
 #: What JSON readers and databases refuse in a text: NUL, and halves of surrogate pairs.
 UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
@@ -40,9 +38,3 @@ def shorten(text: str, length: int = 300) -> str:
     """Return ``text`` cut in the middle to about ``length`` characters: both ends tell what it is."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
-
-
-def suggest(name: str, known: Iterable[str], most: int = 3) -> str:
-    """Return `` (did you mean 'a' or 'b'?)`` for the names closest to ``name``, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=most)
-    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dispatch.core.binding_match import key_matches
-from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import Matcher, compile_pattern
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import NoDestination
 
 HIGHEST_PRIORITY = 9

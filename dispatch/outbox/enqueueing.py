@@ -17,7 +17,7 @@ from django.utils import timezone
 from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.codecs import DEFAULT_SERIALIZER, absence
-from dispatch.core.message import check_size, plain, to_json
+from dispatch.core.json_values import check_size, plain, to_json
 from dispatch.core.redaction import redact, storable
 from dispatch.core.routing import Destination, Request
 from dispatch.exceptions import InvalidOption

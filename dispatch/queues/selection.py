@@ -7,8 +7,8 @@ from itertools import groupby
 from operator import attrgetter
 
 from dispatch.conf import Broker, conf
-from dispatch.core.redaction import suggest
 from dispatch.core.routing import Queue
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError
 
 

@@ -9,8 +9,8 @@ from typing import Literal
 from dispatch import registry
 from dispatch.client import queue_admin, queue_state, worker_control
 from dispatch.conf import Broker, conf
-from dispatch.core.redaction import suggest
 from dispatch.core.routing import Queue
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError, NoDestination, PublishError
 from dispatch.queues.selection import chosen
 from dispatch.registry import Snapshot

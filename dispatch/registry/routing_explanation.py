@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dispatch.core.redaction import suggest
 from dispatch.core.routing import Destination, Request, Route, Target, merge
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import NoDestination
 from dispatch.registry.snapshot import Snapshot
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatch.core.message import MASK
-from dispatch.core.redaction import suggest
 from dispatch.core.route_patterns import too_long
 from dispatch.core.routing import Destination, Request, Route, RoutingTable, Target, merge
 from dispatch.core.schema.parameters import Parameters, wants_text
+from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_rules import Trigger
 from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
 

@@ -1,4 +1,4 @@
-"""From claimed rows to outcomes: what is published now, broker by broker, and what each failure means."""
+"""From claimed rows to outcomes: what is published now, broker by broker."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ from django.utils import timezone
 from dispatch import outbox
 from dispatch.client.publisher import Fate, Parcel, Publisher
 from dispatch.conf import conf
-from dispatch.core import backoff
 from dispatch.core.call import STORED
 from dispatch.core.message import Message, represent
-from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination
 from dispatch.exceptions import (
     BrokerUnavailable,
-    DeliveryUnknown,
     DispatchError,
     PublishError,
-    QueueUnavailable,
 )
 from dispatch.models import OutboxMessage
 from dispatch.registry import Snapshot
 from dispatch.relay.circuit_breakers import Breakers
+from dispatch.relay.failures import Waits, failure, refusal
 from dispatch.relay.settling import Outcome
 
 Status = OutboxMessage.Status
@@ -77,7 +74,7 @@ class Batches:
         try:
             destination = outbox.resolve(row, snapshot)
         except DispatchError as error:
-            return _refusal(row, error, Waits())
+            return refusal(row, error, Waits())
         if self._must_wait(row, destination, snapshot):
             return _put_back(row, destination, snapshot)
         # what failed once might break a batch again, and leave the fate of the others unknown
@@ -114,31 +111,12 @@ class Batches:
         waits: Waits,
     ) -> Outcome:
         if isinstance(answer, PublishError):
-            return self._failure(row, destination, answer, waits)
+            return failure(row, destination, answer, waits, self.breakers)
         if answer is Fate.UNTRIED:
             return _put_back(row, destination, snapshot)
         self.breakers.reset("broker", destination.broker)
         self.breakers.reset("queue", destination.queue)
         return Outcome(row, Status.PUBLISHED, counted=True, destination=destination)
-
-    def _failure(
-        self, row: OutboxMessage, destination: Destination, error: PublishError, waits: Waits
-    ) -> Outcome:
-        """Decide what a failed publish means.
-
-        A message dies only of what concerns itself. While its broker or its queue is the cause, it waits: a
-        broker that is down for a day must not turn a day's messages into dead ones.
-        """
-        text = redact(str(error))
-        if isinstance(error, BrokerUnavailable):
-            self.breakers.trip("broker", destination.broker)
-            return Outcome(row, Status.PENDING, text)
-        if isinstance(error, QueueUnavailable) and destination.queue:
-            return Outcome(row, Status.PENDING, text, self.breakers.trip("queue", destination.queue))
-        if isinstance(error, DeliveryUnknown):
-            self.breakers.trip("broker", destination.broker)
-            return Outcome(row, Status.PENDING, text, waits.after(row), counted=True)
-        return _refusal(row, error, waits)
 
     def _publisher(self, alias: str) -> Publisher:
         if alias not in self._publishers:
@@ -151,33 +129,9 @@ class Batches:
         return self._publishers[alias]
 
 
-class Waits:
-    """How long the rows of one batch wait for their next attempt: those with as many attempts, equally long.
-
-    So they are settled by one UPDATE, and keep their order.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
-
-    def after(self, row: OutboxMessage) -> float:
-        """Return the seconds until the row's next attempt, if this one failed."""
-        attempts = row.attempts + 1
-        if attempts not in self._seconds:
-            self._seconds[attempts] = backoff.delay(attempts, conf.BACKOFF_BASE, conf.BACKOFF_MAX)
-        return self._seconds[attempts]
-
-
 def _put_back(row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> Outcome:
     stamp = outbox.stamp(row.task_name, destination, snapshot)  # by which claims pass over what must wait
     return Outcome(row, Status.PENDING, row.last_error, stamp=stamp)
-
-
-def _refusal(row: OutboxMessage, error: DispatchError, waits: Waits) -> Outcome:
-    text = redact(str(error))
-    if row.attempts + 1 >= conf.MAX_ATTEMPTS:
-        return Outcome(row, Status.DEAD, text, counted=True)
-    return Outcome(row, Status.PENDING, text, waits.after(row), counted=True)
 
 
 def _message(row: OutboxMessage, snapshot: Snapshot) -> Message:

@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 from django.db.models import Model
 
 from dispatch import registry
-from dispatch.core.message import plain
-from dispatch.core.redaction import suggest
+from dispatch.core.json_values import plain
+from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import trigger_name
 from dispatch.exceptions import InvalidArguments
 from dispatch.testing.sent_messages import Sent, short

@@ -13,7 +13,7 @@ from django.db.models import Model
 
 from dispatch.core import trigger_rules
 from dispatch.core.call import Call
-from dispatch.core.redaction import suggest
+from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import trigger_name
 from dispatch.exceptions import ConfigurationError
 

@@ -17,7 +17,8 @@ from django.utils import timezone
 from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
-from dispatch.core.redaction import redact, suggest
+from dispatch.core.redaction import redact
+from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import current_suppression, suppressed
 from dispatch.models import OutboxMessage
 from dispatch.triggers.code_triggers import CodeTrigger, declared

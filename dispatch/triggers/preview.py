@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from dispatch import outbox, registry
 from dispatch.core import trigger_rules
 from dispatch.core.call import Call
-from dispatch.core.message import plain, to_json
+from dispatch.core.json_values import plain, to_json
 from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, Request, Target
 from dispatch.core.trigger_suppression import suppress_triggers

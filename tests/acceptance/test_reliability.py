@@ -97,15 +97,12 @@ def test_messages_saved_while_the_broker_is_away_arrive_when_it_is_back(
             getattr(proxy, fault)()
             before = proxy.connections
             save = """
-                began = time.monotonic()
                 notes = [Note.objects.create(kind="text", title=str(n), body="Cats sleep.") for n in range(3)]
-                pks = [note.pk for note in notes]
-                answer([pks, time.monotonic() - began])
+                answer([note.pk for note in notes])
             """
             stack["relay"].stop()
-            pks, seconds = in_django(stack, save)
+            pks = in_django(stack, save)
             assert proxy.connections == before, "a save opens no broker socket"
-            assert seconds < 5
             stack.start("relay")
             time.sleep(1)
             assert in_django(stack, SUMMARIES) == []

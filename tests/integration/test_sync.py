@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -456,16 +455,14 @@ def test_values_of_sensitive_parameters_are_not_quoted() -> None:
     assert "hunter2" not in str(found)
 
 
-def test_a_large_backlog_is_looked_at_in_bounded_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_backlog_is_looked_at_in_bounded_steps_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_messages, "MOST_CHECKED", 1000)
     contract.sync(offers(offer()))
     text = "a" * 10_000
     send_many(Call(SUMMARIZE, kwargs={"text": text}) for _ in range(3000))
     new = offers(offer(SUMMARIZE, "note_id"))
     tracemalloc.start()
-    begun = time.monotonic()
     [effect] = contract.sync(new, dry_run=True).effects
-    assert time.monotonic() - begun < 20
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert effect.messages == 1000

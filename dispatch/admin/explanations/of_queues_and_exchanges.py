@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import base
+from dispatch.admin import widgets
 from dispatch.admin.explanations import section as explained
 from dispatch.admin.explanations.section import MOST_SHOWN, MOST_UNFOLDED, Explained, Note, Pages, Table
 from dispatch.admin.links import Link
@@ -28,7 +28,7 @@ def of_queue(name: str, pages: Pages) -> Explained:
     section.facts = [(_("on the broker"), shown) for _name, shown in explained.seen([name])]
     if queue.bindings:
         keys = (f"{binding.exchange} ({binding.routing_key})" for binding in queue.bindings)
-        section.facts.append((_("bound to"), base.listed(list(keys)[:MOST_SHOWN])))
+        section.facts.append((_("bound to"), widgets.listed(list(keys)[:MOST_SHOWN])))
     else:
         section.facts.append((_("bound to"), _("nothing: messages reach it by its name")))
     if name == snapshot.table.default.queue:
@@ -83,7 +83,7 @@ def _senders(senders: Sequence[Sender], pages: Pages) -> Table:
 
 
 def _priority(sender: Sender) -> str:
-    return base.EMPTY if sender.priority is None else str(sender.priority)
+    return widgets.EMPTY if sender.priority is None else str(sender.priority)
 
 
 def _remarks(sender: Sender) -> str:

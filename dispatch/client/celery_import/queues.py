@@ -17,7 +17,7 @@ from kombu.transport.base import (  # type: ignore[attr-defined]  # left out of 
 from dispatch.client.celery_import.unsupported import Leftovers
 from dispatch.conf import Broker
 from dispatch.core.binding_match import key_matches
-from dispatch.core.message import plain
+from dispatch.core.json_values import plain
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.exceptions import InvalidArguments
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
-from dispatch.core.redaction import suggest
 from dispatch.core.routing import Target
+from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_rules import Argument
 from dispatch.models import TaskDefinition
 from dispatch.registry import Snapshot

@@ -13,8 +13,9 @@ from dispatch.contract.verification.evidence import Offer, enumerated, from_mani
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
-from dispatch.core.redaction import shorten, suggest
+from dispatch.core.redaction import shorten
 from dispatch.core.routing import Queue, RoutingTable
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import BrokerUnavailable, InvalidManifest, PublishError, QueueUnavailable
 
 

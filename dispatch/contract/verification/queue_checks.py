@@ -15,8 +15,8 @@ from dispatch.contract.verification.evidence import Live, Offer, World, consumer
 from dispatch.contract.verification.findings import Finding
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.message import represent
-from dispatch.core.redaction import suggest
 from dispatch.core.routing import Queue, Request, Target
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import DispatchError, NoDestination
 
 

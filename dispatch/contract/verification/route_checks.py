@@ -8,7 +8,7 @@ from dispatch.contract.verification import findings
 from dispatch.contract.verification.evidence import World, enumerated
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import route_patterns, routing
-from dispatch.core.redaction import suggest
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import Route
 from dispatch.registry.snapshot_loader import find_router

@@ -12,10 +12,10 @@ from dispatch.contract.verification import findings
 from dispatch.contract.verification.evidence import Offer, TaskUse, World, enumerated
 from dispatch.contract.verification.findings import Finding
 from dispatch.core.manifest import Task
-from dispatch.core.redaction import suggest
 from dispatch.core.schema.breaking_changes import compare
 from dispatch.core.schema.parameters import Parameters
 from dispatch.core.schema.validation import same
+from dispatch.core.suggestions import suggest
 from dispatch.models import TaskDefinition
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from dispatch.core.message import unescape
+from dispatch.core.json_values import unescape
 from dispatch.core.python_source.names import Names, class_name
 
 Schema: TypeAlias = Any  # a mapping, or True or False

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dispatch.core.message import escape, unescape
-from dispatch.core.redaction import suggest
+from dispatch.core.json_values import escape, unescape
 from dispatch.core.schema.validation import compiled, explain, pointer
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 if TYPE_CHECKING:

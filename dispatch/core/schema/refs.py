@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from dispatch.core.message import unescape
+from dispatch.core.json_values import unescape
 from dispatch.exceptions import ConfigurationError
 
 #: Keywords whose schemas judge the same value, and those whose schemas judge a part of it, or none.

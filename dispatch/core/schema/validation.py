@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dispatch.core.message import escape, represent
+from dispatch.core.json_values import escape
+from dispatch.core.message import represent
 from dispatch.core.redaction import shorten
 from dispatch.core.schema.refs import check_references
 from dispatch.exceptions import ConfigurationError

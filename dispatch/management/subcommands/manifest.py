@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dispatch import contract, registry
 from dispatch.contract.manifest_diff import TaskChange
 from dispatch.core import manifest
-from dispatch.core.redaction import suggest
+from dispatch.core.suggestions import suggest
 from dispatch.management.subcommands import Options, Subparsers
 from dispatch.management.subcommands.operator_input import read_manifest
 from dispatch.management.subcommands.output import add_format, shown, write_json

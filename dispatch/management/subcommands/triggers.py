@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch.core import trigger_rules
-from dispatch.core.redaction import suggest
+from dispatch.core.suggestions import suggest
 from dispatch.management.subcommands import Options, Subparsers
 from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
 from dispatch.models import Trigger

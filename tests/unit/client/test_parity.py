@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from dispatch.client.publisher import Publisher
 from dispatch.conf import Broker
 from dispatch.core.call import OWN_HEADERS, Call
-from dispatch.core.message import Message, plain, represent, to_json
+from dispatch.core.json_values import plain, to_json
+from dispatch.core.message import Message, represent
 from dispatch.core.routing import Queue, RoutingTable, Target
 from tests.support.brokers import read_all
 

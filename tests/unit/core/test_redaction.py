@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.core.redaction import redact, storable, suggest
+from dispatch.core.redaction import redact, storable
 
 SECRET = "s3cr3t"
 visible = st.characters(min_codepoint=33, max_codepoint=0x2FF, blacklist_categories=["Zs", "Zl", "Zp", "Cc"])
@@ -95,17 +95,3 @@ def test_a_storable_text_holds_nothing_that_a_database_refuses_and_fits_its_colu
 
 def test_a_text_that_every_database_stores_stays_as_it_is():
     assert storable("Grüße 🎉\n") == "Grüße 🎉\n"
-
-
-def test_close_names_are_offered():
-    assert suggest("defualt", ["default", "llm"]) == " (did you mean 'default'?)"
-    assert suggest("taks", ["task", "tasks"]) == " (did you mean 'tasks' or 'task'?)"
-
-
-def test_nothing_is_offered_where_nothing_is_close():
-    assert suggest("default", ["zzz"]) == ""
-    assert suggest("default", []) == ""
-
-
-def test_no_more_names_are_offered_than_asked_for():
-    assert suggest("task", ["task1", "task2", "task3"], most=1).count("task") == 1

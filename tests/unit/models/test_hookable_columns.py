@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.core import trigger_rules
-from dispatch.core.message import plain
+from dispatch.core.json_values import plain
 from dispatch.core.schema.parameters import Parameters
 from dispatch.exceptions import InvalidArguments
 from dispatch.models import TaskDefinition

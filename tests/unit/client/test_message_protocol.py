@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kombu.serialization import dumps, loads
 
 from dispatch.client.message_protocol import check_encodable, embed
-from dispatch.core.message import plain, to_json
+from dispatch.core.json_values import plain, to_json
 from dispatch.exceptions import InvalidArguments
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
