@@ -69,6 +69,14 @@ def test_the_test_above_would_see_celery():
     assert {"celery", "kombu"} <= loaded_after("dispatch.core", "celery.app.base")
 
 
+def test_a_process_that_checks_no_arguments_loads_no_json_schema():
+    """It costs each process that merely starts 25 ms."""
+    code = "import sys, django; django.setup(); import dispatch.api; print('jsonschema_rs' in sys.modules)"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == "False"
+    assert "jsonschema_rs" not in loaded_after(*PLAIN)
+
+
 @pytest.mark.parametrize("module", [*PLAIN, "dispatch.exceptions"])
 def test_public_names_of_core_and_exceptions_have_docstrings(module):
     found = importlib.import_module(module)
