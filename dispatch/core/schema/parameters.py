@@ -59,10 +59,8 @@ class Parameters:
         if not self.schema:
             return
         given = self._by_name(args, kwargs)
-        if self._validator.is_valid(given):
-            return
-        self._check_names(given)
         if error := _first_error(self._validator, given):
+            self._check_names(given)
             raise self._explain(error, given, len(args))
 
     def check_masked(
@@ -186,6 +184,8 @@ def _first_error(validator: Validator, value: Any) -> ValidationError | None:
         validator.validate(value)
     except ValidationError as error:
         return error
+    except ValueError as error:
+        raise InvalidArguments(f"the arguments are not JSON: {error}.", "") from None
     return None
 
 

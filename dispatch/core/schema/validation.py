@@ -162,18 +162,26 @@ def _meant(error: ValidationError) -> ValidationError:
     that got furthest into the value was.
     """
     while type(error.kind).__name__ in UNIONS:
-        alternatives = [each for each in error.kind.context if each]  # type: ignore[attr-defined]
-        near = [each for each in alternatives if not any(_is_of_another_kind(error, inner) for inner in each)]
-        ranked = sorted((min(each, key=_rank) for each in near), key=_rank)
+        near = [
+            each
+            for each in error.kind.context  # type: ignore[attr-defined]
+            if not any(_is_type_of(inner, error) for inner in each)
+        ]
+        nearer = [each for each in near if not any(_tells_apart(inner, error) for inner in each)] or near
+        ranked = sorted((min(each, key=_rank) for each in nearer), key=_rank)
         if not ranked or (len(ranked) > 1 and _rank(ranked[0]) == _rank(ranked[1])):
             return error
         error = ranked[0]
     return error
 
 
-def _is_of_another_kind(union: ValidationError, inner: ValidationError) -> bool:
-    kind, deeper = type(inner.kind).__name__, len(inner.instance_path) - len(union.instance_path)
-    return (kind == "Type" and deeper == 0) or (kind == "Constant" and deeper <= 1)
+def _is_type_of(inner: ValidationError, union: ValidationError) -> bool:
+    return type(inner.kind).__name__ == "Type" and inner.instance_path == union.instance_path
+
+
+def _tells_apart(inner: ValidationError, union: ValidationError) -> bool:
+    deeper = len(inner.instance_path) - len(union.instance_path)
+    return type(inner.kind).__name__ in ("Constant", "Enum") and deeper <= 1
 
 
 def _rank(error: ValidationError) -> tuple[int, list[str | int]]:
@@ -190,13 +198,15 @@ def _sentence(error: ValidationError, schema: Any, value: Any) -> str:
     if kind in UNIONS:
         return _sentence_of_union(error, value)
     if kind == "Format":  # of a schema: the formats of values are not asserted
+        pattern = value if error.instance_path[-1] == "pattern" else repr(error.instance_path[-1])
         return (
-            f"the pattern {value} cannot be read in linear time: write it without look-around and backreferences, "
-            "as pydantic's own engine asks"
+            f"the pattern {pattern} is none that pydantic's own engine reads in linear time: correct it, "
+            "or write it without look-around and backreferences"
         )
     facts = error.kind.as_dict()
     names = facts.get("unexpected") or facts.get("types") or ()
-    facts |= {"value": value, "names": " or ".join(map(repr, names)), "asked": _at(schema, error.schema_path)}
+    asked = _at(schema, error.schema_path) or facts.get("pattern")
+    facts |= {"value": value, "names": " or ".join(map(repr, names)), "asked": asked}
     return SENTENCES[kind].format(**facts) if kind in SENTENCES else f"{value}: {error.message}"
 
 
@@ -206,10 +216,6 @@ def _sentence_of_union(error: ValidationError, value: str) -> str:
         names = dict.fromkeys(name for each in inner for name in each.kind.types)
         return f"{value} is not of type {' or '.join(map(repr, names))}"
     return f"{value} is not valid under any of the given schemas"
-
-
-def _is_type_of(inner: ValidationError, union: ValidationError) -> bool:
-    return type(inner.kind).__name__ == "Type" and inner.instance_path == union.instance_path
 
 
 def _at(value: Any, path: Sequence[str | int]) -> Any:
@@ -247,7 +253,7 @@ def _unicode(pattern: str) -> str:
         nonlocal inside
         found = UNICODE.get(token[0], token[0])
         if not token[0].startswith("\\"):
-            inside = token[0].startswith("[")
+            inside = not token[0].endswith("]") if inside else token[0].startswith("[")
         return f"[{found}]" if token[0] in (r"\w", r"\W") and not inside else found
 
     return PATTERN_TOKEN.sub(spelt, pattern)

@@ -138,6 +138,23 @@ def test_nested_models_are_compared_after_their_references_are_resolved(old, new
     assert breaks(task(a=ref("M"), defs={"M": old}), task(a=ref("M"), defs={"M": new})) == breaking
 
 
+@pytest.mark.parametrize(
+    "new",
+    [
+        task(["a"], a=ref("T"), b=INT, defs={"T": {"type": "array", "items": ref("T")}}),
+        task(a=union(ref("T"), N), defs={"T": {"type": "array", "items": ref("T")}}),
+        task(
+            ["a"],
+            a=ref("T"),
+            defs={"T": {"type": "array", "items": ref("T"), "description": "Nested."}, "M": S},
+        ),
+    ],
+    ids=["another parameter", "optional", "description"],
+)
+def test_a_model_that_refers_to_itself_and_stays_breaks_nothing_whatever_changes_beside_it(new):
+    assert not breaks(task(["a"], a=ref("T"), defs={"T": {"type": "array", "items": ref("T")}}), new)
+
+
 def test_a_model_of_another_name_with_the_same_content_is_no_change():
     old = task(a=ref("M"), defs={"M": model()})
     renamed = task(a=ref("Other"), defs={"Other": {**model(), "title": "Other", "description": "Moved."}})
