@@ -23,6 +23,16 @@ settings.register_profile("many", UNTIMED, max_examples=400)
 settings.load_profile("few")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is marked ``one_database`` to the run on SQLite."""
+    from django.conf import settings as project
+
+    if project.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("one_database")])
+    items[:] = [item for item in items if not item.get_closest_marker("one_database")]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Escape lone surrogates, which some tests log: a process of xdist cannot report them."""

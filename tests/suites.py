@@ -22,6 +22,8 @@ from tests.support.servers import CHROMIUM, DATABASES, RABBITMQ, servers_require
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "worker_stub"
 ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models", "tests/unit/outbox"]
+# What PostgreSQL has committed may be lost with the server, which no test stops: a commit waits for no disk.
+ON_SERVERS = {"PGOPTIONS": "-c synchronous_commit=off"}
 CORES = os.cpu_count() or 1
 # Without bytecode each of the many processes that tests start would compile the project anew.
 NOT_INHERITED = {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"}
@@ -101,7 +103,12 @@ class Suite:
 def suites() -> list[Suite]:
     """Return the suites whose servers answer."""
     databases = [
-        Suite(server.name, ON_EVERY_DATABASE, max(1, CORES // 2), environment={"DATABASE_URL": server.url})
+        Suite(
+            server.name,
+            ON_EVERY_DATABASE,
+            max(1, CORES // 2),
+            environment=ON_SERVERS | {"DATABASE_URL": server.url},
+        )
         for server in DATABASES.values()
         if server.answers
     ]

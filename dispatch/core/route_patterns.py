@@ -33,11 +33,14 @@ MOST_REPEATED = 1_000
 
 Matcher = Callable[[str], object]  # true for a name that matches
 
-ESCAPED = r"\\."
+#: Constructs, and what to write instead. Some should be read alike, but comparing the two modules showed defects.
 READ_OTHERWISE = {
     r"\(\?\(": "a condition on a group, (?(1)…): write its cases as alternatives",
     r"\[:": "[: may begin a class of POSIX: put the colon at the end of the set, or write \\:",
     r"\}\+": "a count that keeps what it took, a{2}+: write (?>a{2})",
+    r"\(\?[a-z]*-?[a-z]*i[a-z]*(?:-[a-z]+)?:": "a part that ignores case, (?i:…): write (?i) at the start, or [aA]",
+    r"(?P<set>\[\^\\?.\]).*\|.*(?!(?P=set))\[\^\\?.\]": "[^a] and [^b] in alternatives: write [^ax], with a second one",
+    r"\\[1-9]|\(\?P=": "a reference to a group: write the text of the group again",
     r"\{(?!\d+(?:,\d*)?\}|,\d+\})": "a brace that counts nothing: write \\{",
 }
 #: A count, with the one character or set that it repeats; where that is none, it is taken to repeat a group.
@@ -98,16 +101,22 @@ class _Expression:
     def match(self, name: str) -> bool:
         if self._is_given_up:
             return False
-        began = time.perf_counter()
         try:
-            # It is the processor's time: a busy machine stops nothing. "concurrent" would wait for the other threads.
-            limit = min(self._limit, max(self._left, self._limit / 10))
-            found = self._match(name, timeout=limit, concurrent=False)
+            return self._is_match(name)
         except TimeoutError:
             self._is_given_up = True
             if self._give_up is not None:
                 self._give_up(name)
             return False
+
+    def _is_match(self, name: str) -> bool:
+        # It is the processor's time: a busy machine stops nothing. "concurrent" would wait for the other threads.
+        limit = min(self._limit, max(self._left, self._limit / 10))
+        began = time.perf_counter()
+        try:
+            found = self._match(name, timeout=limit, concurrent=False)
+        except TimeoutError:  # once in ten millions that clock jumps by itself
+            found = self._match(name, timeout=limit, concurrent=False)
         self._left -= time.perf_counter() - began
         return found is not None
 
@@ -126,13 +135,18 @@ def _compiled(pattern: str) -> regex.Pattern[str]:
 
 def _refuse_what_is_read_otherwise(pattern: str) -> None:
     for construct, sentence in READ_OTHERWISE.items():
-        if any(found[1] for found in re.finditer(f"{ESCAPED}|({construct})", pattern, re.DOTALL)):
+        if any(found[1] for found in _searched(construct).finditer(pattern)):
             raise ConfigurationError(f"'{pattern}' is refused: {sentence}.")
     if _repeated(pattern) > MOST_REPEATED:
         raise ConfigurationError(
             f"'{pattern}' is refused: its repetitions are too large, at most {MOST_REPEATED} in all where one stands "
             f"in another; use * or + in place of large counts."
         )
+
+
+@functools.cache  # that of re would lose them among a thousand routes
+def _searched(construct: str) -> re.Pattern[str]:
+    return re.compile(rf"({construct})|\\.", re.DOTALL)
 
 
 def _repeated(pattern: str) -> int:

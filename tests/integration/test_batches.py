@@ -19,7 +19,7 @@ from tests.integration.conftest import Broker, Fragile
 from tests.support.brokers import delete_queue, task_ids
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 RABBITMQ = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 REDIS = pytest.mark.parametrize("broker", ["redis"], indirect=True)

@@ -19,6 +19,8 @@ from tests.integration.conftest import Broker
 from tests.support.brokers import delete_queue, task_ids
 from tests.support.registry import ARGUMENTS, TASK, make_queue
 
+pytestmark = pytest.mark.one_database
+
 RABBITMQ = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 
 

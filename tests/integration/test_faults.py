@@ -116,7 +116,7 @@ def test_no_password_reaches_a_row_or_a_log(
 
 def fill_up(client: redis.Redis) -> Callable[[], object]:
     client.config_set("maxmemory-policy", "noeviction")
-    client.config_set("maxmemory", "1mb")
+    client.config_set("maxmemory", "1")
     return lambda: client.config_set("maxmemory", "0")
 
 

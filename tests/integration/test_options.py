@@ -15,6 +15,8 @@ from dispatch.exceptions import InvalidArguments, InvalidOption
 from dispatch.models import OutboxMessage, Queue, TaskDefinition
 from tests.support.registry import ARGUMENTS, TASK, make_registry
 
+pytestmark = pytest.mark.one_database
+
 REDIS, RABBITMQ = "redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"
 #: Nothing is open there: sending touches no broker.
 

@@ -14,6 +14,8 @@ from tests.integration.conftest import Broker
 from tests.support.brokers import read_all
 from tests.support.registry import ARGUMENTS, TASK
 
+pytestmark = pytest.mark.one_database
+
 SENT = [None, *PRIORITIES, None, *reversed(PRIORITIES)]
 
 

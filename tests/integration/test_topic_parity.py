@@ -18,6 +18,8 @@ from tests.integration.conftest import Broker
 from tests.support.brokers import task_ids
 from tests.support.registry import ARGUMENTS, TASK
 
+pytestmark = pytest.mark.one_database
+
 ALL_WORDS = ("a", "b", "", "*", "#", "a*", "ä")
 SPECIAL = (
     "",

@@ -16,6 +16,8 @@ from tests.support.brokers import delete_queue, read_all, task_ids
 from tests.support.proxy import Proxy
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 
+pytestmark = pytest.mark.one_database
+
 
 @dataclass(frozen=True)
 class Side:

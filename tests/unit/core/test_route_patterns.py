@@ -74,7 +74,6 @@ def test_a_pattern_that_explodes_is_refused_with_a_name_the_reason_and_the_remed
         r"(.*\.)?(tasks|jobs)\.(\w+\.)*run$",
         r"^(?!worker\.tasks\.(?:llm|stt)\.)[\w.]+$",
         r"(shop|blog)\.tasks\.(send|resend)_(mail|sms|push)s?$",
-        r"(\w+)\.\1$",
     ],
 )
 def test_an_everyday_pattern_is_accepted(pattern):
@@ -100,6 +99,10 @@ def test_what_does_not_compile_is_refused_with_the_reason(pattern):
     ("pattern", "remedy"),
     [
         ("(a)?(?(1)b|c)", "write its cases as alternatives"),
+        (r"(\w+)\.\1$", "write the text of the group again"),
+        ("(?P<a>x)(?P=a)", "write the text of the group again"),
+        ("a(?i:b)", "write (?i) at the start"),
+        ("[^a]|[^.]", "write [^ax]"),
         ("[[:alpha:]]", "put the colon at the end of the set"),
         ("(a+){2}+", r"write (?>a{2})"),
         ("a{e}", r"write \{"),
@@ -121,7 +124,19 @@ def test_what_would_be_read_otherwise_than_by_python_is_refused_with_the_remedy(
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"a\{e\}", r"\(?\(x", r"[a:]", rf"a{{{MOST_REPEATED}}}", r"\}+", r"[a]{1,255}\.\w{1,255}"]
+    "pattern",
+    [
+        r"a\{e\}",
+        r"\(?\(x",
+        r"[a:]",
+        rf"a{{{MOST_REPEATED}}}",
+        r"\}+",
+        r"([^.]+)\.(a|b)\.[^.]+",
+        r"(?s:feed\..*)\Z",
+        "(?i)(?:a|b)",
+        r"\\1",
+        r"[a]{1,255}\.\w{1,255}",
+    ],
 )
 def test_what_looks_like_it_and_is_read_alike_is_accepted(pattern):
     check(pattern, [])
@@ -177,9 +192,10 @@ def grown(parts):
     )
 
 
-fragments = st.recursive(st.sampled_from(FRAGMENTS), grown, max_leaves=8)
+fragments = st.recursive(st.sampled_from(FRAGMENTS), grown, max_leaves=6)
 flags = st.sampled_from(["", "", "(?i)", "(?s)", "(?m)", "(?x)", "(?a)", "(?ai)"])
 ends = st.sampled_from(["", "$", r"\Z"])
+# Short ones: Python's re has no timeout, and some of these patterns explode on eight characters.
 NAMES = [
     *(
         "a",
@@ -193,13 +209,13 @@ NAMES = [
         "aB",
         "A.B",
         "a.b",
-        "a_b.c",
-        "aa.bb.ab",
+        "_b.c",
         "1",
         "a1",
         "a-b",
+        "a\n",
     ),
-    *("a\n", "a{e}", "a{1,2", "{e<=1}", "a:b"),
+    *("a{e}", "a{1,2", "a:b"),
 ]
 
 
@@ -207,18 +223,21 @@ NAMES = [
 @given(st.builds("{}{}{}".format, flags, fragments, ends))
 @example("a{e}$")
 @example("b{e<=1}")
+@example("[^]a]|(?i:b)")
+@example("[^a]|[^.]")
 @example("[[:alpha:]]")
 @example("(?:(?:a|b)+){2}+$")
 @example("((?(1)a|.{0,0})){,2}$")
 def test_a_regular_expression_matches_what_it_matches_in_python_or_is_refused(pattern):
+    given_up = []
     try:
         compiled = re.compile(pattern)
-        matches = expression(pattern)
+        matches = compile_pattern("regex", pattern, given_up.append)
     except (re.error, ConfigurationError):
         reject()
     for name in NAMES:
         with suppress(SystemError):  # a defect of re in some nested repetitions
-            assert bool(matches(name)) == (compiled.match(name) is not None), name
+            assert bool(matches(name)) == (compiled.match(name) is not None) or given_up, name
 
 
 @pytest.mark.parametrize("pattern", [r"\w+$", r"\D+$", r"\S+$", r"(?:\B.)+$|\b", "(?i)[^0-9]+$"])
