@@ -38,9 +38,9 @@ test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; serve
 	$(BIN)/python -m tests.suites -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS) || { status=$$?; test $$status -eq 5 && echo "No test is marked slow."; }
-	cd $(WORKER) && .venv/bin/python -m pytest -m slow
+test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile=many $(PYTEST_ARGS)
+	cd $(WORKER) && .venv/bin/python -m pytest -q -m slow
 
 .PHONY: test-all
 test-all: test test-slow ## Both

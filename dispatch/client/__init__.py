@@ -1,5 +1,4 @@
-"""The only importer of Celery and kombu: send-only apps, topology, publishing, results.
-
-A web process that only saves and sends needs none of it, so what such a process imports (``api``, ``outbox``, the pages
-of ``admin``) imports this room, and what stands on it, inside the functions that use it.
+"""How one talks to a single broker, worker or result backend, by the only importer of Celery and kombu; not rows, nor
+which queues an operator means (``queues``). What a process needs to start, save and send imports this room, and what
+stands on it, inside the functions that use it.
 """

@@ -1,4 +1,4 @@
-"""What is written around a message: body, headers and properties of Celery's protocol 2."""
+"""A message as Celery's protocol 2 writes it: body (in any serializer of kombu's), headers and properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declares, deletes and empties queues on a broker."""
+"""Declares, deletes and empties queues on a broker, and shows their messages without taking them away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks running workers through Celery's remote control, over a link whose every call is bounded."""
+"""Asks running workers, and tells them what to consume, through Celery's remote control: every call is bounded."""
 
 from __future__ import annotations
 

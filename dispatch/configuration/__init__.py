@@ -1,1 +1,3 @@
-"""The whole configuration as one document: written for version control, compared with the registry, applied."""
+"""What operators configure, as one document (exported, compared with the registry, imported), not what workers say of
+themselves or read (``contract``).
+"""

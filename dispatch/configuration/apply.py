@@ -1,4 +1,4 @@
-"""Writes a document's rows inside the caller's transaction, and says what that changed and what it could not."""
+"""Brings a document into the registry, all of it or nothing, and says what that changed and what it could not."""
 
 from __future__ import annotations
 

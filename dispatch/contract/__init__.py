@@ -1,4 +1,6 @@
-"""The registry against what the workers offer: imports their manifests, exports the routing that they read."""
+"""The registry against what workers offer (manifests in, routing file and typed stubs out, where both disagree), not
+what operators write down as a document (``configuration``).
+"""
 
 from dispatch.contract.live_manifests import ask_running
 from dispatch.contract.manifest_sync import Synced, sync

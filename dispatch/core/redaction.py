@@ -1,4 +1,4 @@
-"""Texts that people read: secrets cut out, close matches offered."""
+"""Texts from elsewhere made fit to store and to show: without secrets, short, without what no database takes."""
 
 from __future__ import annotations
 

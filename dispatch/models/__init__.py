@@ -1,4 +1,6 @@
-"""Rows, constraints and querysets; what is done with them stands in the modules above."""
+"""The tables (columns, constraints, querysets, what a row checks when it is saved), not what is done with rows: to
+enqueue, publish or resolve is the business of the rooms above.
+"""
 
 from dispatch.models.outbox_message import OutboxMessage
 from dispatch.models.registry_version import RegistryVersion

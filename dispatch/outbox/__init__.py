@@ -1,4 +1,6 @@
-"""Writes outbox rows in the caller's transaction, and moves rows that are not on their way back and forth."""
+"""What callers and operators do with messages (insert their rows in the caller's transaction, requeue, cancel), not
+what a relay does with them (``relay``), nor the columns of a row (``models``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inserts the rows of calls and drafts in the caller's transaction, and tells who listens."""
+"""From calls to outbox rows: checked against the registry, inserted in the caller's transaction, told to who listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What operators do with queues: look at them, declare, delete, empty and pause them, make workers consume them."""
+"""What operators do with the registry's queues on all brokers and workers (look, declare, delete, empty, pause, make
+workers consume), not how one talks to a single broker or worker (``client``).
+"""
 
 from dispatch.queues.live_state import Sight, sights
 from dispatch.queues.operations import Outcome, declare, delete, peek, purge, set_paused

@@ -1,4 +1,6 @@
-"""Claims a batch of due rows with a lease, publishes outside any transaction, settles with a fencing token."""
+"""What the relay's process does with rows (claim under a lease, publish outside any transaction, settle with a fencing
+token), not how rows are inserted or requeued (``outbox``), nor how one talks to a broker (``client``).
+"""
 
 from dispatch.relay.loop import Relay
 

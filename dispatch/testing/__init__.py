@@ -1,7 +1,6 @@
 """For the tests of projects that send tasks: what was sent, without a broker.
 
-pytest gets the fixture ``dispatched`` from :mod:`dispatch.testing.pytest_plugin`, which comes with the package;
-unittest has :class:`DispatchTestMixin`. Both give a :class:`Dispatched`.
+pytest gets the fixture ``dispatched``, unittest has :class:`DispatchTestMixin`. Both give a :class:`Dispatched`.
 """
 
 from __future__ import annotations

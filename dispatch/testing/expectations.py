@@ -1,4 +1,4 @@
-"""What an assertion asks for, and in what a message differs from it."""
+"""What an assertion asks for, in what a message differs from it, and why it failed: what was sent instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared: the registry, and all that is known of the workers."""
+"""What is compared: the registry, and what workers say of themselves, in a manifest or live."""
 
 from __future__ import annotations
 

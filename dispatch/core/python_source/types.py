@@ -1,4 +1,4 @@
-"""JSON Schema to Python's type expressions: what a sender may pass for an argument.
+"""JSON Schema to Python's types: what a sender may pass for an argument, and the named types that it is made of.
 
 The rule is that of ``docs/reference/json.md``, read backwards. An expression accepts what the schema accepts: what
 types cannot say (lengths, ranges, patterns, conditions) is left to the check at the send.

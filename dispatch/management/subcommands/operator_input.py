@@ -1,4 +1,4 @@
-"""Files that an operator names: ``-`` is standard input."""
+"""What an operator gives: files, ``-`` being standard input, and the word that a destructive command may go on."""
 
 from __future__ import annotations
 
