@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.formats import localize
@@ -21,20 +20,9 @@ from django.utils.translation import gettext_lazy as _
 if TYPE_CHECKING:
     import datetime as dt
 
-    ModelAdmin = admin.ModelAdmin[Any]
-    TabularInline = admin.TabularInline[Any, Any]
-    ModelForm = forms.ModelForm[Any]
-else:
-    ModelAdmin, TabularInline, ModelForm = admin.ModelAdmin, admin.TabularInline, forms.ModelForm
-
-
 EMPTY = "–"
-
-
-_BREAKS = re.compile(r"(?<=[._])(?=\w{4,})")
-
-
 WIDE = forms.TextInput(attrs={"size": 60})
+_BREAKS = re.compile(r"(?<=[._])(?=\w{4,})")
 
 
 class JSONField(forms.JSONField):

@@ -172,11 +172,3 @@ class Walk:
             return outbox.stamp(kind.task_name, outbox.resolve(message, self.snapshot), self.snapshot)
         except SendError:  # its attempt will say why; until then it waits under no queue's name
             return kind.broker, ""
-
-
-def restamp(using: str, snapshot: Snapshot) -> int:
-    """Walk over all pending messages; return how many moved."""
-    walk = Walk(using, snapshot)
-    while not walk.done:
-        walk.go_on(1.0)
-    return walk.moved

@@ -16,9 +16,9 @@ from dispatch.api import Call, send_many, send_task
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.database import database_now
 from dispatch.relay import Relay, loop
-from dispatch.relay.backlog_rerouting import restamp
 from dispatch.relay.claims import LeftAlone, claim
 from project.notes.models import Note
+from tests.support.backlog import restamp
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)

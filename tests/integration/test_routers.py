@@ -10,8 +10,8 @@ from dispatch import registry
 from dispatch.api import NoDestination, send_task
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.relay import Relay
-from dispatch.relay.backlog_rerouting import restamp
 from project.notes.models import Note
+from tests.support.backlog import restamp
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, make_trigger
 from tests.support.routers import AS_ENTITIES, BY_LENGTH, FAILING, ROUTERS
 

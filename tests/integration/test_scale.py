@@ -14,8 +14,9 @@ from dispatch import registry
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.relay import Relay, loop
-from dispatch.relay.backlog_rerouting import CHUNK, Walk, restamp
+from dispatch.relay.backlog_rerouting import CHUNK, Walk
 from dispatch.relay.claims import claim
+from tests.support.backlog import restamp
 from tests.support.bulk import analyze, multiply
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
 from tests.support.routers import BY_LENGTH, ROUTERS
