@@ -1,4 +1,4 @@
-"""From calls to outbox rows: checked against the registry, inserted in the caller's transaction, told to who listens."""
+"""From calls to outbox rows: checked against the registry, inserted in the caller's transaction, told to listeners."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 The signals of deletes and of many-to-many fields are connected per hooked model, since receivers without a sender would
 slow down everybody's. Five methods of Django are wrapped, once, for all models:
 
-- ``Model.save_base``: it sends ``post_save`` after it has left its own transaction, so in autocommit the object would be
-  committed before its message. For hooked models one transaction is opened around it, in which the row is also read as
-  it was before, where triggers compare;
+- ``Model.save_base``: it sends ``post_save`` after it has left its own transaction, so in autocommit the object would
+  be committed before its message. For hooked models one transaction is opened around it, in which the row is also
+  read as it was before, where triggers compare;
 - ``post_save.send``, where triggers fire before any receiver;
 - ``Collector.collect``, which decides on fast deletes before any signal is sent, and the access to a many-to-many
   field: the places where a process that only deletes, or only relates, notices a new trigger;
