@@ -137,6 +137,9 @@ def ask(
 
 def _mailbox(link: Link) -> _Mailbox:
     settings = celery_apps.sender(link.broker.alias, link.broker.url).conf
+    # Celery 5.5 has neither setting, and its kombu neither argument.
+    newer = {f"queue_{name}": settings.get(f"control_queue_{name}") for name in ("exclusive", "durable")}
+    newer = {name: value for name, value in newer.items() if value is not None}
     return _Mailbox(
         settings.control_exchange,
         type="fanout",
@@ -147,8 +150,7 @@ def _mailbox(link: Link) -> _Mailbox:
         reply_queue_ttl=settings.control_queue_ttl,
         queue_expires=settings.control_queue_expires,
         reply_queue_expires=settings.control_queue_expires,
-        queue_exclusive=settings.control_queue_exclusive,
-        queue_durable=settings.control_queue_durable,
+        **newer,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu
 import pytest
 from celery import Celery
 from django.db import connections
@@ -108,7 +109,10 @@ def test_a_result_that_looks_like_kombus_own_is_stored_and_stops_no_other(worker
         worker.backend.store_result(str(message.pk), stored, "SUCCESS")
     assert Collector().sweep() == 2
     kept = json.loads(TaskResult.objects.get(task_id=odd.pk).result)
-    if "sqlite" in worker.backend.as_uri():  # Celery itself reads that one, and cannot
+    if "sqlite" in worker.backend.as_uri() and kombu.VERSION >= (
+        5,
+        6,
+    ):  # Celery itself reads that one, and cannot
         assert kept["exc_type"] == "UnreadableResult"
     else:
         assert kept == value
