@@ -106,7 +106,8 @@ def test_a_quorum_queue_loses_its_highest_priority(read):
 
 
 @pytest.mark.skipif(
-    not hasattr(Celery().conf, "task_create_missing_queue_type"), reason="Celery 5.5 makes classic queues only"
+    not hasattr(Celery().conf, "task_create_missing_queue_type"),
+    reason="Celery 5.5 makes classic queues only",
 )
 def test_queues_that_celery_makes_itself_may_be_quorum_queues(rows):
     made = rows("queues", task_create_missing_queue_type="quorum", task_routes={"a": "fresh"})
