@@ -39,7 +39,8 @@ test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; serve
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile=many $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS)
 	cd $(WORKER) && .venv/bin/python -m pytest -q -m slow
 
 .PHONY: test-all

@@ -46,7 +46,7 @@ def run(session: nox.Session, *requirements: str, flags: Sequence[str] = ()) -> 
     constraints.write_text("".join(pin for pin in pins if not CHOSEN.match(pin)))
     session.install("-q", "-r", "requirements/test.txt", *requirements, "-c", str(constraints))
     session.run(
-        "python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "loadgroup",
+        "python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "loadfile",
         *flags, "tests/unit", "tests/integration", *session.posargs,
         env={"DATABASE_URL": None},
     )  # fmt: skip

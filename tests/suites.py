@@ -50,7 +50,18 @@ class Suite:
         self._reports = directory / f"{self.name}.jsonl"
         self._output = directory / f"{self.name}.txt"
         self._reports.touch()
-        command = [self.python, "-m", "pytest", "-q", "-rN", "-n", str(self.processes), "--dist", "loadgroup"]
+        command = [
+            self.python,
+            "-m",
+            "pytest",
+            "-q",
+            "-rN",
+            "-n",
+            str(self.processes),
+            "--dist",
+            "loadfile",
+            "--no-loadscope-reorder",
+        ]
         command += [f"--report-log={self._reports}", *arguments, *self.arguments]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         self._started = time.monotonic()

@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
 WORKER = Path(__file__).resolve().parents[2] / "worker_stub" / ".venv" / "bin" / "celery"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process of xdist run the tests that share a stack, or the queues of the one RabbitMQ."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            group = "rabbitmq" if "rabbitmq" in item.name else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
