@@ -75,7 +75,7 @@ docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
 
 ##@ Virtualenvs
 .PHONY: venv
-venv: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs $(WORKER_VENV)/.installed ## Build both virtualenvs with all that development needs
+venv: $(VENV)/.installed-web $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs $(WORKER_VENV)/.installed ## Build both virtualenvs with all that development needs
 
 .PHONY: clean
 clean: ## Remove virtualenvs, caches and everything that was built or written
