@@ -17,7 +17,7 @@ from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.models import OutboxMessage
 from dispatch.registry import Task
 from dispatch.signals import messages_inserted
-from dispatch.testing import expectations as explaining
+from dispatch.testing import expectations
 from dispatch.testing.expectations import Properties, TriggerLike, Wanted
 from dispatch.testing.frozen_registry import Additions, frozen
 from dispatch.testing.sent_messages import Noted, Sent, read
@@ -120,7 +120,7 @@ class Dispatched:
         found = self.sent(task, args, kwargs, **properties)
         if not found or count not in (None, len(found)):
             wanted = Wanted(task, args, kwargs, **properties)
-            raise AssertionError(self._explain(explaining.not_sent(wanted, count, self.messages)))
+            raise AssertionError(self._explain(expectations.not_sent(wanted, count, self.messages)))
         return found[0]
 
     def assert_not_sent(
@@ -142,7 +142,9 @@ class Dispatched:
         __tracebackhide__ = True
         messages, failures = self.messages, self.failures
         if len(messages) != count or failures:
-            raise AssertionError(self._explain(f"Expected {explaining.many(count)}, found {len(messages)}."))
+            raise AssertionError(
+                self._explain(f"Expected {expectations.many(count)}, found {len(messages)}.")
+            )
 
     def assert_nothing_sent(self) -> None:
         """Assert that nothing was sent, and that no trigger tried to."""
@@ -178,4 +180,4 @@ class Dispatched:
         stored = read(self._noted)
         there = {sent.id for sent in stored}
         undone = [noted.task for noted in self._noted if noted.id not in there]
-        return explaining.with_all(complaint, stored, undone)
+        return expectations.with_all(complaint, stored, undone)

@@ -8,8 +8,17 @@ from django.utils.translation import gettext as _
 
 from dispatch import registry
 from dispatch.admin import widgets
-from dispatch.admin.explanations import section as explained
-from dispatch.admin.explanations.section import MOST_SHOWN, MOST_UNFOLDED, Explained, Note, Pages, Table
+from dispatch.admin.explanations.section import (
+    MOST_SHOWN,
+    MOST_UNFOLDED,
+    Explained,
+    Note,
+    Pages,
+    Table,
+    commands,
+    concern_notes,
+    seen,
+)
 from dispatch.admin.links import Link
 from dispatch.core.routing import Target
 from dispatch.registry.senders_by_destination import Sender, usage
@@ -24,8 +33,8 @@ def of_queue(name: str, pages: Pages) -> Explained:
         return section
     senders = usage(snapshot).by_queue.get(name, [])
     pages.learn(senders[:MOST_SHOWN])
-    section.notes = explained.concern_notes([name])
-    section.facts = [(_("on the broker"), shown) for _name, shown in explained.seen([name])]
+    section.notes = concern_notes([name])
+    section.facts = [(_("on the broker"), shown) for _name, shown in seen([name])]
     if queue.bindings:
         keys = (f"{binding.exchange} ({binding.routing_key})" for binding in queue.bindings)
         section.facts.append((_("bound to"), widgets.listed(list(keys)[:MOST_SHOWN])))
@@ -36,7 +45,7 @@ def of_queue(name: str, pages: Pages) -> Explained:
     section.tables = [_senders(senders, pages)] if senders else []
     if not senders:
         section.notes.append(Note("cancelled", _("unused"), _("No registered task goes here by itself.")))
-    section.commands = explained.commands(snapshot.table.destination(Target(queue=name)))
+    section.commands = commands(snapshot.table.destination(Target(queue=name)))
     return section
 
 
@@ -53,7 +62,7 @@ def of_exchange(name: str, pages: Pages) -> Explained:
     ]
     names = list(dict.fromkeys(queue for queue, _key in bound))
     pages.learn(senders[:MOST_SHOWN], names=names[:MOST_SHOWN])
-    section.facts = explained.seen(names)
+    section.facts = seen(names)
     if not senders:
         section.notes.append(Note("cancelled", _("unused"), _("No registered task goes here by itself.")))
     rows = [[pages.queue(queue), Link(key)] for queue, key in bound[:MOST_SHOWN]]

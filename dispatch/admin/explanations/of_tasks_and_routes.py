@@ -9,8 +9,17 @@ from django.utils.translation import ngettext
 
 from dispatch import registry
 from dispatch.admin.explanations import in_one_sentence
-from dispatch.admin.explanations import section as explained
-from dispatch.admin.explanations.section import MOST_SHOWN, MOST_UNFOLDED, Explained, Note, Pages, Table
+from dispatch.admin.explanations.section import (
+    MOST_SHOWN,
+    MOST_UNFOLDED,
+    Explained,
+    Note,
+    Pages,
+    Table,
+    commands,
+    concern_notes,
+    seen,
+)
 from dispatch.admin.links import Link
 from dispatch.conf import conf
 from dispatch.core import route_patterns, routing
@@ -80,9 +89,9 @@ def of_route(row: Route, pages: Pages) -> Explained:
 
 def _add_destination(section: Explained, found: Destination) -> None:
     section.facts.append((_("goes to"), in_one_sentence.place(found)))
-    section.facts += explained.seen(found.queues)
-    section.notes += explained.concern_notes(found.queues)
-    section.commands = explained.commands(found)
+    section.facts += seen(found.queues)
+    section.notes += concern_notes(found.queues)
+    section.commands = commands(found)
 
 
 def _keys(found: Explanation, pages: Pages) -> Table:

@@ -10,8 +10,7 @@ from django.db import router
 
 from dispatch import registry
 from dispatch.contract.manifest_diff import Known
-from dispatch.contract.verification import live_probe, route_checks, task_checks, worker_checks
-from dispatch.contract.verification import queue_checks as queues
+from dispatch.contract.verification import live_probe, queue_checks, route_checks, task_checks, worker_checks
 from dispatch.contract.verification.evidence import Live, Offer, TaskUse, World, from_manifest, newest
 from dispatch.contract.verification.findings import KINDS, Finding, Kind
 from dispatch.core import manifest as documents
@@ -20,7 +19,7 @@ from dispatch.models import TaskDefinition
 
 __all__ = ["KINDS", "Finding", "Kind", "Report", "TaskUse", "verify"]
 
-PARTS = (worker_checks, task_checks, route_checks, queues)
+PARTS = (worker_checks, task_checks, route_checks, queue_checks)
 
 
 @dataclass(frozen=True, slots=True)

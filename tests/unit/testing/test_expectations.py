@@ -17,7 +17,7 @@ from dispatch.core.routing import Target
 from dispatch.core.schema.parameters import Parameters
 from dispatch.registry import Task
 from dispatch.registry.cache import EMPTY
-from dispatch.testing import expectations as explaining
+from dispatch.testing import expectations
 from dispatch.testing.expectations import Wanted, equal
 from dispatch.testing.frozen_registry import Additions, frozen
 from dispatch.testing.sent_messages import Sent
@@ -141,7 +141,7 @@ def test_the_object_is_compared_by_model_and_key():
 def test_values_of_sensitive_parameters_are_not_shown(no_database):
     no_database.add(Task("a.task", Parameters({}), Target(), {}, frozenset(["text"])))
     wanted = Wanted("a.task", containing={"text": "hunter2"})
-    told = explaining.not_sent(wanted, 1, [SENT])
+    told = expectations.not_sent(wanted, 1, [SENT])
     assert "hunter2" not in told
     assert "Hello." not in told
     assert "text= is a sensitive value, not shown" in told
@@ -150,22 +150,22 @@ def test_values_of_sensitive_parameters_are_not_shown(no_database):
 def test_the_closest_message_is_the_one_with_the_fewest_differences():
     other = dataclasses.replace(SENT, kwargs={})
     wanted = Wanted("a.task", kwargs={"note_id": KEY, "text": "Bye."})
-    told = explaining.not_sent(wanted, 1, [other, SENT])
+    told = expectations.not_sent(wanted, 1, [other, SENT])
     assert "differs in this: text= is 'Hello.', expected 'Bye.'." in told
 
 
 def test_a_misspelt_name_gets_close_matches():
-    assert "(did you mean 'a.task'?)" in explaining.not_sent(Wanted("a.tsk"), 1, [SENT, SENT])
+    assert "(did you mean 'a.task'?)" in expectations.not_sent(Wanted("a.tsk"), 1, [SENT, SENT])
 
 
 def test_how_many_were_expected_and_found_is_told():
-    assert explaining.not_sent(Wanted("a.task"), 1, [SENT, SENT]).startswith(
+    assert expectations.not_sent(Wanted("a.task"), 1, [SENT, SENT]).startswith(
         "Expected 1 message of task 'a.task', found 2"
     )
-    assert explaining.not_sent(Wanted("b"), None, []).startswith("Expected at least 1 message of task 'b'")
+    assert expectations.not_sent(Wanted("b"), None, []).startswith("Expected at least 1 message of task 'b'")
 
 
 def test_a_long_list_is_cut():
-    told = explaining.with_all("Wrong.", [SENT] * 30, [])
-    assert told.count("a.task") == explaining.MOST_SHOWN
+    told = expectations.with_all("Wrong.", [SENT] * 30, [])
+    assert told.count("a.task") == expectations.MOST_SHOWN
     assert told.endswith("… and 10 more")

@@ -10,6 +10,7 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from dispatch.core.redaction import shorten
+from dispatch.core.schema import validation
 from dispatch.core.schema.breaking_changes import compare
 from dispatch.core.schema.parameters import Parameters, takes
 from dispatch.exceptions import ConfigurationError, InvalidArguments
@@ -265,7 +266,17 @@ def test_a_schema_within_the_schema_is_refused(where):
         Parameters.check_schema({"properties": {"a": {"$id": where, "$ref": "#"}}})
 
 
-def test_the_test_above_would_see_a_connection(listener):
+def test_a_reference_that_escaped_the_check_is_not_fetched_either(listener, monkeypatch):
+    monkeypatch.setattr(validation, "check_references", lambda root, start: None)
+    host, port = listener.getsockname()
+    schema = {"properties": {"a": {"$ref": f"http://{host}:{port}/a.json"}}}
+    with pytest.raises(ConfigurationError, match="Not a JSON Schema"):
+        validation.compiled(schema)
+    assert validation.canonical(schema, schema) is None
+    assert connections(listener) == 0
+
+
+def test_the_tests_above_would_see_a_connection(listener):
     with socket.create_connection(listener.getsockname()):
         assert connections(listener) == 1
 
