@@ -37,10 +37,12 @@ run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay
 test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
 	$(BIN)/python -m tests.suites -m "not slow" $(PYTEST_ARGS)
 
+# The slow suite mostly waits for processes: the property tests run beside it.
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
-	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS) & slow=$$! many=0; \
+	$(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS) || many=$$?; \
+	wait $$slow; exit $$many
 	cd $(WORKER) && .venv/bin/python -m pytest -q -m slow
 
 .PHONY: test-all
