@@ -23,11 +23,12 @@ SAVE = """
         pass
     answer([text.pk, link.pk, failing.pk])
 """
+#: Last what was written first: a result is handled in the transaction that writes the note.
 LOOK = """
-    notes = {str(n.pk): [n.summary, n.failure] for n in Note.objects.all()}
     rows = {json.loads(m.kwargs)["note_id"]: [m.task_name, m.queue, m.status, m.handled_at, str(m.pk)]
             for m in OutboxMessage.objects.all()}
     results = {r.task_id: r.status for r in TaskResult.objects.all()}
+    notes = {str(n.pk): [n.summary, n.failure] for n in Note.objects.all()}
     answer({"notes": notes, "rows": rows, "results": results, "messages": OutboxMessage.objects.count()})
 """
 
