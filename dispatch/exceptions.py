@@ -9,6 +9,7 @@ DispatchError
 │   ├── InvalidArguments        the arguments do not fit the task's parameters
 │   ├── InvalidOption           an option's value does not fit
 │   └── NoDestination           no queue can be found for the message
+├── UnreadableMessage           a stored message that no call would have made
 ├── InvalidManifest             a worker manifest that cannot be read
 ├── InvalidConfiguration        a configuration document that cannot be imported
 └── PublishError                a broker did not take a message
@@ -63,6 +64,10 @@ class InvalidOption(SendError):
 
 class NoDestination(SendError):
     """The queue or exchange a message should go to is not in the registry."""
+
+
+class UnreadableMessage(DispatchError):
+    """A stored message that no call would have made: it was written, or changed, past the API."""
 
 
 class InvalidManifest(DispatchError, ValueError):

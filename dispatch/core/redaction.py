@@ -34,6 +34,11 @@ def storable(text: str, length: int | None = None) -> str:
     return UNSENDABLE.sub("\ufffd", text)[:length]
 
 
+def ascii_only(text: str) -> str:
+    """Return ``text`` in letters that a table of any character set takes, the others escaped."""
+    return text.encode("ascii", "backslashreplace").decode()
+
+
 def shorten(text: str, length: int = 300) -> str:
     """Return ``text`` cut in the middle to about ``length`` characters: both ends tell what it is."""
     half = length // 2

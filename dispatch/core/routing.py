@@ -263,6 +263,9 @@ def _target(answer: Any) -> Target:
     if isinstance(answer, str):
         return Target(queue=answer)
     named = {key: getattr(value, "name", value) for key, value in dict(answer).items()}
+    for key in ("queue", "exchange", "routing_key"):
+        if not isinstance(named.get(key), (str, type(None))):
+            raise ValueError(f"{key} {named[key]!r} is not a text")
     priority = named.get("priority")
     if priority is not None and priority not in range(HIGHEST_PRIORITY + 1):
         raise ValueError(f"priority {priority!r} is not a whole number from 0 to {HIGHEST_PRIORITY}")

@@ -39,6 +39,23 @@ class PartialIndex(models.Index):
         return index.create_sql(model, schema_editor, using, **kwargs)
 
 
+class ReadableJSON(models.JSONField):
+    """JSON of which what Python cannot read comes as its text, as Django itself has it for what is no JSON.
+
+    A number of 5,000 digits, or a thousand levels, would otherwise stop every query that meets the row.
+    """
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (ValueError, RecursionError):
+            return value
+
+    def deconstruct(self) -> Any:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
+
+
 class TrueOrNull(models.BooleanField):  # type: ignore[type-arg]  # not subscriptable at run time
     """A flag that at most one row may carry: False is stored as NULL, so that a unique constraint counts only True.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import uuid
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.models.database import PartialIndex
+from dispatch.models.database import PartialIndex, ReadableJSON
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -62,8 +62,8 @@ class OutboxMessage(models.Model):
     task_name = models.CharField(_("task"), max_length=TASK_LENGTH)
     args = models.TextField(_("args"), default="[]")
     kwargs = models.TextField(_("kwargs"), default="{}")
-    options = models.JSONField(_("options"), default=dict, blank=True)
-    headers = models.JSONField(_("headers"), default=dict, blank=True)
+    options = ReadableJSON(_("options"), default=dict, blank=True)
+    headers = ReadableJSON(_("headers"), default=dict, blank=True)
     ignore_result = models.BooleanField(_("ignore result"), default=False)
 
     origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.CODE)
@@ -95,7 +95,7 @@ class OutboxMessage(models.Model):
     lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True, editable=False)
 
     published_at = models.DateTimeField(_("published at"), null=True, blank=True)
-    published_to = models.JSONField(_("published to"), null=True, blank=True)
+    published_to = ReadableJSON(_("published to"), null=True, blank=True)
     handled_at = models.DateTimeField(_("result handled at"), null=True, blank=True)
 
     objects = OutboxQuerySet.as_manager()
@@ -150,8 +150,3 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_name} {self.id}"
-
-    @property
-    def explicit_target(self) -> dict[str, Any]:
-        """What the call itself said of the destination."""
-        return {key: self.options.get(key) for key in ("queue", "exchange", "routing_key", "priority")}

@@ -7,11 +7,13 @@ from __future__ import annotations
 from dispatch.outbox.destination import PAUSED_TASK, resolve, stamp
 from dispatch.outbox.enqueueing import Draft, Origin, dead_draft, draft, enqueue, insert
 from dispatch.outbox.lifecycle import cancel, requeue
+from dispatch.outbox.stored_calls import call_of
 
 __all__ = [
     "PAUSED_TASK",
     "Draft",
     "Origin",
+    "call_of",
     "cancel",
     "dead_draft",
     "draft",

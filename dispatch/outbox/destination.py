@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from typing import Any
 
-from dispatch.core.routing import Destination, Request, Target
-from dispatch.models import OutboxMessage
+from dispatch.core.call import Call
+from dispatch.core.routing import Destination, Request
 from dispatch.registry import Snapshot
 
 #: Stands in the place of a queue's name while a task is paused.
 PAUSED_TASK = "(paused task)"
 
 
-def resolve(message: OutboxMessage, snapshot: Snapshot) -> Destination:
-    """Return where a stored message goes now. Raises UnknownTask and NoDestination."""
-    name, request = message.task_name, None
-    if name in snapshot.tasks and snapshot.reads_arguments(name):
-        args, kwargs = json.loads(message.args), json.loads(message.kwargs)
-        request = Request(name, args, kwargs, message.options)
-    return snapshot.destination(name, Target(**message.explicit_target), request)
+def resolve(call: Call, options: Mapping[str, Any], snapshot: Snapshot) -> Destination:
+    """Return where a stored call goes now, ``options`` being those stored with it.
+
+    Raises UnknownTask and NoDestination.
+    """
+    return snapshot.destination(
+        call.name, call.target, Request(call.name, call.args or (), call.kwargs or {}, options)
+    )
 
 
 def stamp(task_name: str, destination: Destination, snapshot: Snapshot) -> tuple[str, str]:

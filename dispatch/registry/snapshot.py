@@ -52,15 +52,17 @@ class Task:
         }
 
     def masked(self, args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of two JSON texts with the values of sensitive parameters replaced by ``***``."""
+        """Return the arguments of two JSON texts as :meth:`mask` does."""
+        return self.mask(json.loads(args), json.loads(kwargs))
+
+    def mask(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments with the values of sensitive parameters replaced by ``***``."""
         names = self.parameters.positional
         by_position = [
             MASK if index < len(names) and names[index] in self.sensitive else value
-            for index, value in enumerate(json.loads(args))
+            for index, value in enumerate(args)
         ]
-        by_name = {
-            name: MASK if name in self.sensitive else value for name, value in json.loads(kwargs).items()
-        }
+        by_name = {name: MASK if name in self.sensitive else value for name, value in kwargs.items()}
         return by_position, by_name
 
 

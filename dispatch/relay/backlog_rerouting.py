@@ -15,7 +15,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from dispatch import outbox
-from dispatch.exceptions import SendError
+from dispatch.exceptions import SendError, UnreadableMessage
 from dispatch.models import OutboxMessage
 from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.registry import Snapshot
@@ -28,6 +28,8 @@ TARGET = ("queue", "exchange", "routing_key")
 CHUNK = 900
 #: Rows whose arguments, which may be long, are held in memory together.
 FULL_ROWS = 200
+#: PostgreSQL knows times that Python does not, such as -infinity: rows of such times keep the names they wait under.
+EARLIEST, LATEST = dt.datetime(1000, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 #: Seconds of due times that a step looks at, at most, on MariaDB.
 LONGEST_SPAN = 30 * 86_400.0
 
@@ -101,13 +103,15 @@ class Walk:
         # SQLite has times as texts of differing precision: they are compared as they were read, not as Python has them
         texts = connections[self.using].vendor == "sqlite"
         time_type = models.TextField() if texts else models.DateTimeField()
-        rows = self._pending().order_by("available_at", "id")
+        rows = self._pending().filter(available_at__lt=LATEST).order_by("available_at", "id")
         if self._after:
             due = Value(self._after[0], time_type)
             later = Q(available_at__gt=due) | Q(available_at=due, id__gt=self._after[1])
             rows = rows.filter(
                 later, available_at__gte=due
             )  # the second is implied, and where the index is entered
+        else:
+            rows = rows.filter(available_at__gt=EARLIEST)
         if connections[self.using].vendor == "mysql":
             rows = rows.filter(available_at__lt=self._horizon())
         found = rows.values_list(Cast("available_at", time_type), "pk", *Kind._fields)[:CHUNK]
@@ -153,12 +157,12 @@ class Walk:
             return True
 
     def _by_options(self, kind: Kind, ids: Sequence[uuid.UUID]) -> Iterator[tuple[Stamp, uuid.UUID]]:
-        known: dict[tuple[Any, ...], Stamp] = {}
+        known: dict[str, Stamp] = {}
         for pk, options in self._pending().filter(pk__in=ids).values_list("pk", "options"):
-            target = tuple(options.get(key) for key in TARGET)
-            if target not in known:
-                known[target] = self._stamp(kind, options)
-            yield known[target], pk
+            way = _way(options)
+            if way not in known:
+                known[way] = self._stamp(kind, options)
+            yield known[way], pk
 
     def _by_arguments(self, kind: Kind, ids: Sequence[uuid.UUID]) -> Iterator[tuple[Stamp, uuid.UUID]]:
         for start in range(0, len(ids), FULL_ROWS):
@@ -169,6 +173,15 @@ class Walk:
     def _stamp(self, kind: Kind, options: dict[str, Any], args: str = "[]", kwargs: str = "{}") -> Stamp:
         message = OutboxMessage(task_name=kind.task_name, options=options, args=args, kwargs=kwargs)
         try:
-            return outbox.stamp(kind.task_name, outbox.resolve(message, self.snapshot), self.snapshot)
-        except SendError:  # its attempt will say why; until then it waits under no queue's name
+            destination = outbox.resolve(outbox.call_of(message), options, self.snapshot)
+            return outbox.stamp(kind.task_name, destination, self.snapshot)
+        except (
+            SendError,
+            UnreadableMessage,
+        ):  # its attempt will say why; until then it waits under no queue's name
             return kind.broker, ""
+
+
+def _way(options: Any) -> str:
+    """Return what a sender says of the way, as a key: the row may have been written by hand, and hold anything."""
+    return repr([options.get(key) for key in TARGET]) if isinstance(options, dict) else ""

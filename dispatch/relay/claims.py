@@ -9,17 +9,19 @@ from __future__ import annotations
 import datetime as dt
 import random
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import DataError, connections, transaction
 
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import OutboxQuerySet
 
 Status = OutboxMessage.Status
+#: What a driver or a field raises for a value that Python cannot hold, such as PostgreSQL's infinite date.
+UNREADABLE = (DataError, ValueError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def release_expired(using: str) -> int:
 
 def _claim_locked(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> list[OutboxMessage]:
     with transaction.atomic(using=using):
-        rows = list(due.select_for_update(skip_locked=True))
+        rows = _read(due.select_for_update(skip_locked=True))
         if rows:
             ids = [row.pk for row in rows]
             OutboxMessage.objects.using(using).filter(pk__in=ids, status=Status.PENDING).update(**leased)
@@ -102,4 +104,26 @@ def _claim_conditionally(using: str, due: OutboxQuerySet, leased: dict[str, Any]
     if not rows.filter(status=Status.PENDING, pk__in=due.values("pk")).update(**leased):
         return []
     mine = rows.filter(status=Status.CLAIMED, lease_token=leased["lease_token"])
-    return list(mine.order_by("available_at", "id"))
+    return _read(mine.order_by("available_at", "id"))
+
+
+def _read(rows: OutboxQuerySet) -> list[OutboxMessage]:
+    """Return the rows, of an odd one without the columns that Python cannot hold: who reads it says so."""
+    try:
+        return list(rows)
+    except UNREADABLE:
+        return [_readable(rows.db, pk) for pk in rows.values_list("pk", flat=True)]
+
+
+def _readable(using: str, pk: uuid.UUID) -> OutboxMessage:
+    row = OutboxMessage.objects.using(using).filter(pk=pk)
+    names = [field.attname for field in OutboxMessage._meta.concrete_fields]
+    return row.defer(*(name for name in names if not _can_read(row.values_list(name)))).get()
+
+
+def _can_read(column: Iterable[Any]) -> bool:
+    try:
+        list(column)
+    except UNREADABLE:
+        return False
+    return True

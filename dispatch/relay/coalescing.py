@@ -22,7 +22,7 @@ ON_THE_WAY = (Status.PENDING, Status.CLAIMED, Status.PUBLISHED)
 
 def coalesced(using: str, claimed: Sequence[OutboxMessage]) -> list[OutboxMessage]:
     """Supersede those of the claimed messages that have a later one, which becomes due; return the others."""
-    keyed = [row for row in claimed if row.coalesce_key]
+    keyed = [row for row in claimed if row.coalesce_key and not row.get_deferred_fields()]
     latest = _latest(using, keyed) if keyed else {}
     superseded = [
         row for row in keyed if (latest.get(row.pk) or row.pk) != row.pk

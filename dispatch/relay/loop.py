@@ -20,7 +20,7 @@ from dispatch.relay.circuit_breakers import Breakers
 from dispatch.relay.claims import LeftAlone, claim, release_expired
 from dispatch.relay.coalescing import coalesced
 from dispatch.relay.publishing import Batches
-from dispatch.relay.settling import Outcome, settle
+from dispatch.relay.settling import Outcome, Unsettled
 from dispatch.signals import message_dead, message_published
 
 logger = logging.getLogger("dispatch.relay")
@@ -43,6 +43,7 @@ class Relay:
         self.stop = threading.Event()
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
         self.batches = Batches(self.breakers, self.stop)
+        self._unsettled = Unsettled(using)
         self._walk: Walk | None = None
         self._walked = 0.0
         self._took = 0.0
@@ -79,22 +80,36 @@ class Relay:
 
     def _batch(self) -> list[Outcome]:
         """Claim, publish and settle one batch; return what became of it, nothing where nothing could be claimed."""
+        self._settle()  # what the database failed to record last time
         self._sweep()
         snapshot = registry.current()
         self._restamp(snapshot)
         began = time.monotonic()
-        deadline = time.monotonic() + conf.RELAY_LEASE * LEASE_USED
+        lease = conf.RELAY_LEASE
         rows = claim(
             self.using,
             conf.RELAY_BATCH_SIZE,
-            conf.RELAY_LEASE,
+            lease,
             without=self._left_alone(snapshot),
         )
+        deadline = began + lease * LEASE_USED
         outcomes = self.batches.publish(coalesced(self.using, rows), snapshot, deadline) if rows else []
-        for outcome in settle(self.using, outcomes) if outcomes else ():
-            self._announce(outcome)
+        self._unsettled.keep(outcomes, began + lease)
+        self._settle()
         self._took = time.monotonic() - began
         return outcomes + [Outcome(row, row.status, "") for row in rows if row.status == Status.SUPERSEDED]
+
+    def _settle(self) -> None:
+        """Record what became of the last claim, and tell who listens."""
+        try:
+            settled = self._unsettled.settle()
+        except (DatabaseError, InterfaceError):
+            close_broken_connections()
+            settled = (
+                self._unsettled.settle()
+            )  # a conflict with others, or a lost connection, is over the second time
+        for outcome in settled:
+            self._announce(outcome)
 
     def close(self) -> None:
         """Close the connections to the brokers."""

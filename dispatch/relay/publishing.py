@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 import time
 from collections import defaultdict
@@ -13,13 +12,14 @@ from django.utils import timezone
 from dispatch import outbox
 from dispatch.client.publisher import Fate, Parcel, Publisher
 from dispatch.conf import conf
-from dispatch.core.call import STORED
+from dispatch.core.call import STORED, Call, signatures
 from dispatch.core.message import Message, represent
 from dispatch.core.routing import Destination
 from dispatch.exceptions import (
     BrokerUnavailable,
     DispatchError,
     PublishError,
+    UnreadableMessage,
 )
 from dispatch.models import OutboxMessage
 from dispatch.registry import Snapshot
@@ -67,18 +67,20 @@ class Batches:
 
     def _sort(self, row: OutboxMessage, snapshot: Snapshot) -> Parcel | Outcome:
         """Return the row as a parcel, or what became of it without one."""
-        if row.expires_at and row.expires_at <= timezone.now():
-            return Outcome(
-                row, Status.CANCELLED, f"Expired at {row.expires_at.isoformat()}, before it was published."
-            )
         try:
-            destination = outbox.resolve(row, snapshot)
+            call = outbox.call_of(row)
+            if row.expires_at and row.expires_at <= timezone.now():
+                told = f"Expired at {row.expires_at.isoformat()}, before it was published."
+                return Outcome(row, Status.CANCELLED, told)
+            destination = outbox.resolve(call, row.options, snapshot)
+        except UnreadableMessage as error:
+            return Outcome(row, Status.DEAD, str(error))
         except DispatchError as error:
             return refusal(row, error, Waits())
         if self._must_wait(row, destination, snapshot):
             return _put_back(row, destination, snapshot)
         # what failed once might break a batch again, and leave the fate of the others unknown
-        return Parcel(_message(row, snapshot), destination, alone=row.attempts > 0)
+        return Parcel(_message(row, call, snapshot), destination, alone=row.attempts > 0)
 
     def _must_wait(self, row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> bool:
         return (
@@ -134,22 +136,20 @@ def _put_back(row: OutboxMessage, destination: Destination, snapshot: Snapshot) 
     return Outcome(row, Status.PENDING, row.last_error, stamp=stamp)
 
 
-def _message(row: OutboxMessage, snapshot: Snapshot) -> Message:
-    options = row.options
-    eta = options.get("eta")
-    args, kwargs = snapshot.tasks[row.task_name].masked(row.args, row.kwargs)
+def _message(row: OutboxMessage, call: Call, snapshot: Snapshot) -> Message:
+    args, kwargs = snapshot.tasks[call.name].mask(call.args or (), call.kwargs or {})
     return Message(
         task_id=str(row.pk),
-        task=row.task_name,
+        task=call.name,
         args=row.args,
         kwargs=row.kwargs,
         args_repr=represent(tuple(args)),
         kwargs_repr=represent(kwargs),
-        eta=dt.datetime.fromisoformat(eta) if eta else None,
+        eta=call.eta,
         expires=row.expires_at,
-        headers=row.headers,
-        stamps=options.get("stamps", {}),
-        link=options.get("link", ()),
-        link_error=options.get("link_error", ()),
-        **{name: options.get(name) for name in STORED},
+        headers=call.headers or {},
+        stamps=call.stamps or {},
+        link=signatures(call.link),
+        link_error=signatures(call.link_error),
+        **{name: getattr(call, name) for name in STORED},
     )

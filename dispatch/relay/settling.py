@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F
 
-from dispatch.core.redaction import storable
+from dispatch.core.redaction import ascii_only, storable
 from dispatch.core.routing import Destination
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
@@ -58,16 +59,57 @@ class Outcome:
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Record the outcomes of one claim in one transaction; return those that were still ours.
 
-    A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone.
+    A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone. What was
+    recorded may be recorded once more: nobody knows of a commit whether it came before the connection broke.
     """
+    settled: list[Outcome] = []
+    with transaction.atomic(using=using):
+        for members in _alike(outcomes):
+            settled += members if _write(using, members) == len(members) else _still_ours(using, members)
+    return settled
+
+
+def _alike(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:
     groups: dict[Hashable, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         groups[outcome.group()].append(outcome)
-    settled: list[Outcome] = []
-    with transaction.atomic(using=using):
-        for members in groups.values():
-            settled += members if _write(using, members) == len(members) else _still_ours(using, members)
-    return settled
+    return groups.values()
+
+
+class Unsettled:
+    """What became of the last claim until that is recorded: the broker has what it took, whatever the database does."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self._outcomes: list[Outcome] = []
+        self._until = 0.0
+
+    def keep(self, outcomes: list[Outcome], until: float) -> None:
+        """Keep the outcomes of a claim whose lease holds until that moment of the monotonic clock."""
+        self._outcomes, self._until = outcomes, until
+
+    def settle(self) -> list[Outcome]:
+        """Record what is kept; return what was still ours.
+
+        Raises what the database raises. Then all is kept for another time while the lease holds, with the errors in
+        letters that every table takes; afterwards another relay may have published it.
+        """
+        try:
+            settled = settle(self.using, self._outcomes) if self._outcomes else []
+        except (DatabaseError, InterfaceError):
+            self._outcomes = [replace(each, error=ascii_only(each.error)) for each in self._outcomes]
+            if time.monotonic() > self._until:
+                self._forget()
+            raise
+        self._outcomes = []
+        return settled
+
+    def _forget(self) -> None:
+        logger.error(
+            "What became of %d messages could not be recorded while their lease held: they may be published twice.",
+            len(self._outcomes),
+        )
+        self._outcomes = []
 
 
 def _write(using: str, members: list[Outcome]) -> int:
@@ -79,14 +121,14 @@ def _write(using: str, members: list[Outcome]) -> int:
 
 
 def _still_ours(using: str, members: list[Outcome]) -> list[Outcome]:
-    logger.warning(
-        "Some of %d messages were settled after their lease ran out, and may be published twice: "
-        'raise DISPATCH["RELAY_LEASE"], or lower RELAY_BATCH_SIZE.',
-        len(members),
-    )
     ids = [member.message.pk for member in members]
-    status = members[0].status
-    ours = set(
-        OutboxMessage.objects.using(using).filter(pk__in=ids, status=status).values_list("pk", flat=True)
-    )
+    rows = OutboxMessage.objects.using(using).filter(pk__in=ids, status=members[0].status)
+    ours = set(rows.values_list("pk", flat=True))
+    if len(ours) < len(members):
+        logger.warning(
+            "%d of %d messages were settled after their lease ran out, and may be published twice: "
+            'raise DISPATCH["RELAY_LEASE"], or lower RELAY_BATCH_SIZE.',
+            len(members) - len(ours),
+            len(members),
+        )
     return [member for member in members if member.message.pk in ours]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,16 +13,16 @@ import kombu
 import pytest
 from asgiref.sync import async_to_sync
 from celery import Celery
-from django.db import OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 
-from dispatch.api import Call, UnknownTask, asend_task, send_many, send_task
+from dispatch.api import Call, UnknownTask, asend_task, message_published, send_many, send_task
 from dispatch.client.amqp_confirms import Confirming
 from dispatch.client.redis_pipeline import Pipelining
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.database import database_now
 from dispatch.outbox import requeue
-from dispatch.relay import Relay
+from dispatch.relay import Relay, settling
 from dispatch.relay.claims import claim
 from dispatch.relay.settling import Outcome, settle
 from tests.integration.conftest import Broker
@@ -275,3 +277,90 @@ def test_a_relay_waits_for_a_database_that_is_away(
     relay.run()
     assert len(calls) == 2
     assert OutboxMessage.objects.count() == 0
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """Errors that the database raises, one after the other, when a relay records what the broker took."""
+    errors: list[Exception] = []
+    write = settling._write
+
+    def fail(*args: Any) -> int:
+        if errors:
+            raise errors.pop()
+        return write(*args)
+
+    monkeypatch.setattr(settling, "_write", fail)
+    return errors
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_what_the_broker_took_is_recorded_when_the_database_is_back_and_not_published_again(
+    broker: Broker, relay: Relay, failing: list[Exception], times: int
+) -> None:
+    send_many(Call(TASK, kwargs=ARGUMENTS) for _ in range(50))
+    failing += [OperationalError("could not serialize access")] * times
+    while failing:
+        with contextlib.suppress(OperationalError):
+            relay.step()
+    relay.step()
+    assert len(read_all(broker.url, broker.queue)) == 50
+    assert set(OutboxMessage.objects.values_list("status", "attempts")) == {(Status.PUBLISHED, 1)}
+
+
+def test_who_listens_hears_of_a_message_whose_record_failed_at_first(
+    broker: Broker, relay: Relay, failing: list[Exception]
+) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    heard: list[object] = []
+    message_published.connect(lambda message, **_: heard.append(message.pk), weak=False, dispatch_uid="test")
+    failing += [InterfaceError("connection already closed")] * 2
+    try:
+        with pytest.raises(InterfaceError):
+            relay.step()
+        assert heard == []
+        relay.step()
+    finally:
+        message_published.disconnect(dispatch_uid="test")
+    assert heard == [message.pk]
+
+
+def test_a_record_that_still_fails_when_the_lease_is_over_is_left_to_the_next_relay(
+    transactional_db: None, failing: list[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_task(queue=make_queue("default", is_default=True))
+    send_task(TASK, kwargs=ARGUMENTS)
+    [row] = claim("default", 10, lease=60)
+    unsettled = settling.Unsettled("default")
+    unsettled.keep([Outcome(row, Status.DEAD, "no")], until=time.monotonic() - 1)
+    failing += [OperationalError("read-only")]
+    with pytest.raises(OperationalError):
+        unsettled.settle()
+    assert "What became of 1 messages could not be recorded" in caplog.text
+    assert unsettled.settle() == []
+
+
+def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
+    transactional_db: None, failing: list[Exception]
+) -> None:
+    make_task(queue=make_queue("default", is_default=True))
+    send_task(TASK, kwargs=ARGUMENTS)
+    [row] = claim("default", 10, lease=60)
+    unsettled = settling.Unsettled("default")
+    unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], time.monotonic() + 60)
+    failing += [DataError("Incorrect string value")]
+    with pytest.raises(DataError):
+        unsettled.settle()
+    assert len(unsettled.settle()) == 1
+    assert OutboxMessage.objects.get().last_error == r"so \U0001f600"
+
+
+def test_an_outcome_that_was_recorded_already_is_recorded_again_without_a_warning(
+    transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_task(queue=make_queue("default", is_default=True))
+    send_task(TASK, kwargs=ARGUMENTS)
+    [row] = claim("default", 10, lease=60)
+    outcomes = [Outcome(row, Status.DEAD, "no")]
+    assert settle("default", outcomes) == settle("default", outcomes) == outcomes
+    assert caplog.text == ""

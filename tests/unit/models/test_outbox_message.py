@@ -76,12 +76,3 @@ def test_results_are_awaited_of_published_messages_that_want_one_and_were_not_ha
     ]
     OutboxMessage.objects.bulk_create([awaited, *others])
     assert list(OutboxMessage.objects.awaiting_result()) == [awaited]
-
-
-def test_the_destination_a_call_named_itself_is_read_from_its_options():
-    assert message(options={"queue": "llm", "time_limit": 5}).explicit_target == {
-        "queue": "llm",
-        "exchange": None,
-        "routing_key": None,
-        "priority": None,
-    }
