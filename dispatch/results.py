@@ -14,17 +14,24 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    transaction,
+)
 from django_celery_results.models import TaskResult
 
-from dispatch import registry
-from dispatch.client.result_backend import READY_STATES, Outcome, finished
+from dispatch import outbox, registry
+from dispatch.client.result_backend import READY_STATES, Outcome, finished, unreadable
 from dispatch.conf import Broker, conf
 from dispatch.core import backoff
 from dispatch.core.json_values import to_json
-from dispatch.core.redaction import redact, storable
+from dispatch.core.redaction import ascii_only, redact, storable
 from dispatch.core.trigger_suppression import suppress_triggers
-from dispatch.exceptions import BrokerUnavailable
+from dispatch.exceptions import BrokerUnavailable, UnreadableMessage
 from dispatch.models import OutboxMessage
 from dispatch.models.database import close_broken_connections, database_now
 from dispatch.signals import task_finished
@@ -35,6 +42,8 @@ logger = logging.getLogger("dispatch.results")
 CHUNK = 500
 #: A sweep over many waiting ids is expensive: at least this many times its length passes before the next.
 REST = 2.0
+#: How often a result is stored again, where the database may be to blame, until the result is.
+STORE_ATTEMPTS = 3
 
 
 class Collector:
@@ -96,31 +105,60 @@ class Collector:
         return outcomes
 
     def _handle(self, found: Outcome | TaskResult) -> bool:
-        """Store the result, run the receivers and mark the message, all or nothing."""
+        """Handle one result; what goes wrong with it is told, and stops no other."""
         if not self._is_due(found.task_id):
             return False
         try:
-            quiet = suppress_triggers(reason=f"while the result of task {found.task_id} is handled")
-            with transaction.atomic(using=self.using), quiet:
-                if not self._mark(found.task_id):
-                    return False  # another collector was here first
-                message = OutboxMessage.objects.using(self.using).get(pk=found.task_id)
-                result = found if isinstance(found, TaskResult) else _store(message, found, self.using)
-                task_finished.send(sender=OutboxMessage, message=message, result=result, using=self.using)
-        except InterfaceError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a receiver is foreign code, and must not stop the others
-            self._failed(found.task_id, error)
+            handled = self._finish_somehow(found)
+        except (_ReceiverFailed, IntegrityError) as failure:  # constraints are checked at the commit, too
+            self._failed(found.task_id, failure.__cause__ or failure)
             return False
-        self._failures.pop(found.task_id, None)
-        self._not_before.pop(found.task_id, None)
+        if handled:
+            self._failures.pop(found.task_id, None)
+            self._not_before.pop(found.task_id, None)
+        return handled
+
+    def _finish_somehow(self, found: Outcome | TaskResult) -> bool:
+        """Store a result as it is; else in ASCII, which means the same; else a failure that says why it cannot be."""
+        try:
+            return self._finish(found)
+        except _NotStored:
+            close_broken_connections()  # MariaDB ends the one over which too much came
+        try:
+            return self._finish(found, plainly=True)
+        except _NotStored as failure:
+            close_broken_connections()
+            error = failure.__cause__ or failure
+        if _may_pass(error) and self._failures.get(found.task_id, 0) < STORE_ATTEMPTS:
+            wait = self._postpone(found.task_id)
+            logger.warning(
+                "The result of %s was not stored, trying again in %.0f s: %s",
+                found.task_id,
+                wait,
+                _told(error),
+            )
+            return False
+        problem = f"The result cannot be stored: {_told(error)}"
+        logger.error("%s: %s", found.task_id, problem)
+        return self._finish(unreadable(found.task_id, problem), plainly=True)
+
+    def _finish(self, found: Outcome | TaskResult, *, plainly: bool = False) -> bool:
+        """Store the result, run the receivers and mark the message, all or nothing."""
+        quiet = suppress_triggers(reason=f"while the result of task {found.task_id} is handled")
+        with transaction.atomic(using=self.using), quiet:
+            if not self._mark(found):
+                return False  # another collector was here first
+            message = OutboxMessage.objects.using(self.using).get(pk=found.task_id)
+            result = found if isinstance(found, TaskResult) else _store(message, found, self.using, plainly)
+            _tell(message, result, self.using)
         return True
 
-    def _mark(self, task_id: str) -> int:
-        rows = OutboxMessage.objects.using(self.using).awaiting_result().filter(pk=task_id)
-        return rows.update(handled_at=database_now(), last_error="")
+    def _mark(self, found: Outcome | TaskResult) -> int:
+        rows = OutboxMessage.objects.using(self.using).awaiting_result().filter(pk=found.task_id)
+        problem = "" if isinstance(found, TaskResult) else ascii_only(found.problem)
+        return rows.update(handled_at=database_now(), last_error=problem)
 
-    def _failed(self, task_id: str, error: Exception) -> None:
+    def _failed(self, task_id: str, error: BaseException) -> None:
         wait = self._postpone(task_id)
         logger.error(
             "A receiver of task_finished failed for %s; it is called again in %.0f s.",
@@ -128,9 +166,12 @@ class Collector:
             wait,
             exc_info=error,
         )
-        text = f"A receiver of task_finished failed and is called again: {type(error).__name__}: {error}"
-        text = storable(redact(text))
-        OutboxMessage.objects.using(self.using).filter(pk=task_id).update(last_error=text)
+        text = f"A receiver of task_finished failed and is called again: {_told(error)}"
+        row = OutboxMessage.objects.using(self.using).filter(pk=task_id)
+        try:
+            row.update(last_error=text)
+        except DatabaseError:  # of letters, perhaps, that the table does not have
+            row.update(last_error=ascii_only(text))
 
     def _postpone(self, key: str) -> float:
         self._failures[key] = self._failures.get(key, 0) + 1
@@ -142,8 +183,34 @@ class Collector:
         return time.monotonic() >= self._not_before.get(key, 0.0)
 
 
-def _store(message: OutboxMessage, outcome: Outcome, using: str) -> TaskResult:
-    """Write the TaskResult as django-celery-results would have, sensitive arguments masked."""
+class _NotStored(DatabaseError):
+    """The database did not take a result."""
+
+
+class _ReceiverFailed(Exception):
+    """A receiver of task_finished raised."""
+
+
+def _tell(message: OutboxMessage, result: TaskResult, using: str) -> None:
+    try:
+        task_finished.send(sender=OutboxMessage, message=message, result=result, using=using)
+    except InterfaceError:  # no connection is left
+        raise
+    except Exception as error:
+        raise _ReceiverFailed from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether another attempt may succeed: not where the data are to blame."""
+    return isinstance(error, (DatabaseError, InterfaceError)) and not isinstance(error, DataError)
+
+
+def _told(error: BaseException) -> str:
+    return storable(redact(f"{type(error).__name__}: {error}"))
+
+
+def _store(message: OutboxMessage, outcome: Outcome, using: str, plainly: bool) -> TaskResult:
+    """Write the TaskResult as django-celery-results would have, sensitive arguments masked. Raises _NotStored."""
     args, kwargs = _masked(message)
     columns = {
         "task_name": message.task_name,
@@ -156,6 +223,21 @@ def _store(message: OutboxMessage, outcome: Outcome, using: str) -> TaskResult:
         "result": outcome.result,
         "traceback": outcome.traceback,
     }
+    try:
+        return _write(outcome, {name: _fitting(name, text, plainly) for name, text in columns.items()}, using)
+    except Exception as error:
+        raise _NotStored from error
+
+
+def _fitting(column: str, text: str | None, plainly: bool) -> str | None:
+    """Return a text as long as its column takes; ``plainly``, in ASCII."""
+    if text is None:
+        return None
+    most: int | None = getattr(TaskResult._meta.get_field(column), "max_length", None)
+    return (ascii_only(text) if plainly else text)[:most]
+
+
+def _write(outcome: Outcome, columns: dict[str, str | None], using: str) -> TaskResult:
     rows = TaskResult.objects.using(using)
     result: TaskResult = rows.update_or_create(task_id=outcome.task_id, defaults=columns)[0]
     if outcome.done_at:  # a save sets date_done to now
@@ -168,5 +250,8 @@ def _masked(message: OutboxMessage) -> tuple[str | None, str | None]:
     task = registry.current().tasks.get(message.task_name)
     if task is None:  # nobody knows any more which parameters are sensitive
         return None, None
-    args, kwargs = task.masked(message.args, message.kwargs)
+    try:
+        args, kwargs = task.mask(*outbox.arguments_of(message.args, message.kwargs))
+    except UnreadableMessage:  # somebody changed the row
+        return None, None
     return to_json(args), to_json(kwargs)

@@ -14,12 +14,14 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from dispatch import registry
+from dispatch import outbox, registry
 from dispatch.admin import broker_state, links, message_list, widgets
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link
 from dispatch.core.message import MASK
+from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
+from dispatch.exceptions import UnreadableMessage
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from dispatch.registry import Task
 
@@ -78,8 +80,8 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
         is_known=task is not None,
         destination=destination(message),
         seen=broker_state.look(_queues(message)),
-        options=[Argument(name, _json(value)) for name, value in message.options.items()],
-        header_names=widgets.listed(message.headers),
+        options=[Argument(name, _json(value)) for name, value in _entries(message.options)],
+        header_names=widgets.listed(name for name, _value in _entries(message.headers)),
         times=times(message, result),
         object=_object(message, site, request),
         siblings=_siblings(message),
@@ -93,12 +95,17 @@ def arguments(message: OutboxMessage, task: Task | None) -> list[Argument]:
     if task is None:
         return []
     try:
-        by_position, by_name = task.masked(message.args, message.kwargs)
-    except (ValueError, TypeError, AttributeError):  # a row that was written past the API
+        by_position, by_name = task.mask(*outbox.arguments_of(message.args, message.kwargs))
+    except UnreadableMessage:  # a row that was written past the API
         return [Argument("", MASK)]
     names = (*task.parameters.positional, *map(str, range(len(task.parameters.positional), len(by_position))))
     positional = [Argument(name, _json(value)) for name, value in zip(names, by_position, strict=False)]
     return [*positional, *(Argument(name, _json(value)) for name, value in by_name.items())]
+
+
+def _entries(column: Any) -> list[tuple[str, Any]]:
+    """Return the entries of a JSON object; of anything else, which stands in a row written past the API, none."""
+    return [(storable(name), value) for name, value in column.items()] if isinstance(column, dict) else []
 
 
 def explain(message: OutboxMessage, result_status: str) -> str:
@@ -140,7 +147,7 @@ def destination(message: OutboxMessage) -> str:
 
 def _queues(message: OutboxMessage) -> list[str]:
     """Return the queues that it was published to, or waits for."""
-    published = (message.published_to or {}).get("queues")
+    published = dict(_entries(message.published_to)).get("queues")
     if isinstance(published, list) and published:
         return [str(name) for name in published[: broker_state.MOST_ASKED]]
     return [message.queue] if message.queue else []
@@ -247,15 +254,25 @@ def _result(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest)
 def _readable(text: str | None) -> str:
     """Return a result as indented JSON; an exception as Celery stores it becomes ``ValueError: why``."""
     try:
-        value = json.loads(text or "null")
-    except ValueError:
+        return storable(_in_words(json.loads(text or "null")))
+    except (ValueError, RecursionError):  # no JSON, or deeper than a page can follow
         return text or ""
+
+
+def _in_words(value: Any) -> str:
     if isinstance(value, dict) and "exc_type" in value:
         reason = value.get("exc_message", "")
         reason = ", ".join(map(str, reason)) if isinstance(reason, list) else reason
         return f"{value['exc_type']}: {reason}"
-    return _json(value)
+    return _indented(value)
 
 
 def _json(value: Any) -> str:
+    try:
+        return storable(_indented(value))
+    except RecursionError:
+        return _("(nested too deeply to be shown)")
+
+
+def _indented(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)

@@ -6,31 +6,64 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pickle import PickleError
 from typing import Any
 
 from celery.backends.base import BaseKeyValueStoreBackend
+from celery.exceptions import SecurityError
 from celery.result import AsyncResult
 from celery.states import FAILURE, READY_STATES
-from kombu.exceptions import DecodeError
+from kombu.exceptions import ContentDisallowed, DecodeError, SerializationError, SerializerNotInstalled
 from kombu.utils.encoding import bytes_to_str
 
 from dispatch.client.celery_apps import reader
-from dispatch.core.redaction import redact, storable
+from dispatch.core.redaction import redact, shorten, storable
 from dispatch.exceptions import BrokerUnavailable
 
-__all__ = ["READY_STATES", "AsyncResult", "Outcome", "async_result", "finished"]
+__all__ = ["READY_STATES", "AsyncResult", "Outcome", "async_result", "finished", "unreadable"]
+
+
+#: What Celery's own code raises for a stored result that it cannot read. A backend that is away raises other kinds.
+UNREADABLE = (
+    DecodeError,
+    SerializationError,
+    SerializerNotInstalled,
+    ContentDisallowed,
+    SecurityError,
+    PickleError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    ArithmeticError,
+    RecursionError,
+    EOFError,
+)
+#: The years in which a task may have ended: each database, and each timezone, has them.
+YEARS = range(1000, 9999)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one task ended. ``result`` is JSON; of an exception it holds exc_type, exc_message and exc_module."""
+    """How one task ended. ``result`` is JSON; of an exception it holds exc_type, exc_message and exc_module.
+
+    ``problem`` says why that is not what the worker stored, "" where it is.
+    """
 
     task_id: str
     status: str
     result: str
-    traceback: str | None
-    done_at: dt.datetime | None
-    worker: str | None
+    traceback: str | None = None
+    done_at: dt.datetime | None = None
+    worker: str | None = None
+    problem: str = ""
+
+
+def unreadable(task_id: str, problem: str) -> Outcome:
+    """Return the failure of a task whose result nobody can use; ``problem`` says why, in a sentence."""
+    result = {"exc_type": "UnreadableResult", "exc_message": [problem]}
+    return Outcome(task_id, FAILURE, json.dumps(result), problem=problem)
 
 
 def async_result(task_id: str, broker: str) -> AsyncResult[Any]:
@@ -39,17 +72,18 @@ def async_result(task_id: str, broker: str) -> AsyncResult[Any]:
 
 
 def finished(broker: str, task_ids: Sequence[str]) -> list[Outcome]:
-    """Return the outcomes of those tasks that have ended.
+    """Return the outcomes of those tasks that have ended; of one that cannot be read, why.
 
     Raises BrokerUnavailable if the result backend cannot be asked.
     """
     backend = _backend(broker)
     try:
-        metas = list(_metas(backend, task_ids))
+        stored = list(_stored(backend, task_ids))
     except Exception as error:  # noqa: BLE001 - each backend has its own kinds; each means "not now"
         reason = redact(str(error)) or type(error).__name__
         raise BrokerUnavailable(f"The result backend of broker {broker!r} cannot be read: {reason}") from None
-    return [_outcome(task_id, meta) for task_id, meta in metas if _is_ready(meta)]
+    found = (_read(backend, task_id, each) for task_id, each in stored)
+    return [outcome for outcome in found if outcome is not None]
 
 
 def _backend(broker: str) -> Any:
@@ -62,15 +96,11 @@ def _backend(broker: str) -> Any:
         ) from None
 
 
-def _is_ready(meta: Mapping[str, Any] | None) -> bool:
-    return meta is not None and meta.get("status") in READY_STATES
-
-
-def _metas(backend: Any, task_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _stored(backend: Any, task_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what the backend holds of each task, not decoded where that can be left to us."""
     if isinstance(backend, BaseKeyValueStoreBackend):
         keys = [backend.get_key_for_task(task_id) for task_id in task_ids]
-        for task_id, payload in zip(task_ids, _payloads(backend, keys), strict=True):
-            yield task_id, _decode(backend, payload) if payload else None
+        yield from zip(task_ids, _payloads(backend, keys), strict=True)
     else:
         for task_id in task_ids:
             yield task_id, _meta(backend, task_id)
@@ -79,24 +109,8 @@ def _metas(backend: Any, task_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
 def _meta(backend: Any, task_id: str) -> Any:
     try:
         return backend.get_task_meta(task_id, cache=False)
-    except (DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        return _unreadable(error)
-
-
-def _decode(backend: Any, payload: Any) -> Any:
-    """Return a stored result as plain data; what cannot be read is a failure of that task alone.
-
-    JSON is read without kombu's conversions, which fail on a task's own data of the shape __type__ and __value__.
-    """
-    try:
-        return json.loads(payload) if backend.serializer == "json" else backend.decode(payload)
-    except Exception as error:  # noqa: BLE001 - each serializer has its own kinds
-        return _unreadable(error)
-
-
-def _unreadable(error: Exception) -> dict[str, Any]:
-    text = f"The worker stored a result that cannot be read: {type(error).__name__}"
-    return {"status": FAILURE, "result": {"exc_type": "UnreadableResult", "exc_message": [text]}}
+    except UNREADABLE as error:
+        return error
 
 
 def _payloads(backend: Any, keys: Sequence[Any]) -> Sequence[Any]:
@@ -108,15 +122,52 @@ def _payloads(backend: Any, keys: Sequence[Any]) -> Sequence[Any]:
     return [by_text.get(bytes_to_str(key)) for key in keys]
 
 
-def _outcome(task_id: str, meta: Mapping[str, Any]) -> Outcome:
+def _read(backend: Any, task_id: str, stored: Any) -> Outcome | None:
+    """Return how a task ended, None if it has not; whatever is odd in what is stored is that task's own failure."""
+    if not stored:
+        return None
+    try:
+        return _outcome(task_id, _decoded(backend, stored))
+    except Exception as error:  # noqa: BLE001 - nobody knows what a worker, or somebody else, has stored
+        reason = shorten(redact(f"{type(error).__name__}: {error}"))
+        return unreadable(task_id, storable(f"The worker stored a result that cannot be read: {reason}"))
+
+
+def _decoded(backend: Any, stored: Any) -> Any:
+    """Return a stored result as plain data.
+
+    JSON is read without kombu's conversions, which fail on a task's own data of the shape __type__ and __value__.
+    """
+    if isinstance(stored, Exception):
+        raise stored
+    if isinstance(stored, dict):
+        return stored
+    return json.loads(stored) if backend.serializer == "json" else backend.decode(stored)
+
+
+def _outcome(task_id: str, meta: Any) -> Outcome | None:
+    if not isinstance(meta, dict):
+        raise TypeError(f"it is no object, but a {type(meta).__name__}")
+    status = _text(meta, "status")
+    if status is None:
+        raise ValueError("it has no status")
+    if status not in READY_STATES:
+        return None
     return Outcome(
         task_id=task_id,
-        status=meta["status"],
+        status=status,
         result=storable(json.dumps(_as_data(meta.get("result")), default=str, ensure_ascii=False)),
-        traceback=storable(meta["traceback"]) if meta.get("traceback") else None,
+        traceback=_text(meta, "traceback"),
         done_at=_moment(meta.get("date_done")),
-        worker=meta.get("worker"),
+        worker=_text(meta, "worker"),
     )
+
+
+def _text(meta: Mapping[str, Any], name: str) -> str | None:
+    value = meta.get(name)
+    if not isinstance(value, (str, type(None))):
+        raise TypeError(f"its {name} is no text, but a {type(value).__name__}")
+    return storable(value) if value else None
 
 
 def _as_data(result: Any) -> Any:
@@ -131,8 +182,11 @@ def _as_data(result: Any) -> Any:
 
 
 def _moment(value: Any) -> dt.datetime | None:
-    if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
-    if isinstance(value, dt.datetime):
-        return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
-    return None
+    """Return the moment that is meant, in UTC."""
+    if value is None:
+        return None
+    moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if moment.year not in YEARS:
+        raise ValueError(f"its date_done is {moment.isoformat()}")
+    return moment

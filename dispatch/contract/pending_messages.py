@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dispatch import outbox
 from dispatch.core.schema.parameters import Parameters
-from dispatch.exceptions import ConfigurationError, InvalidArguments
+from dispatch.exceptions import ConfigurationError, InvalidArguments, UnreadableMessage
 from dispatch.models import OutboxMessage
 
 UNSENT = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED)
@@ -36,8 +36,8 @@ def refused(using: str, name: str, parameters: Parameters, sensitive: Collection
     examples: list[str] = []
     for key, args, kwargs in _pages(unsent(using).filter(task_name=name)):
         try:
-            parameters.check_masked(json.loads(args), json.loads(kwargs), sensitive)
-        except (InvalidArguments, ConfigurationError) as error:
+            parameters.check_masked(*outbox.arguments_of(args, kwargs), sensitive)
+        except (InvalidArguments, ConfigurationError, UnreadableMessage) as error:
             number += 1
             reason = reason or str(error)
             examples += [str(key)] if len(examples) < EXAMPLES else []

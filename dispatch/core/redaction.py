@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 #: What JSON readers and databases refuse in a text: NUL, and halves of surrogate pairs.
 UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 #: Of both, each character is looked at once or twice: an error may quote a text of any length and shape.
 _WORD = re.compile(r"\S+")
 _PARAMETER = re.compile(
@@ -35,8 +37,8 @@ def storable(text: str, length: int | None = None) -> str:
 
 
 def ascii_only(text: str) -> str:
-    """Return ``text`` in letters that a table of any character set takes, the others escaped."""
-    return text.encode("ascii", "backslashreplace").decode()
+    """Return ``text`` in letters that every table takes, the others as JSON escapes them: JSON means the same."""
+    return _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def shorten(text: str, length: int = 300) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 from dispatch.outbox.destination import PAUSED_TASK, resolve, stamp
 from dispatch.outbox.enqueueing import Draft, Origin, dead_draft, draft, enqueue, insert
 from dispatch.outbox.lifecycle import cancel, requeue
-from dispatch.outbox.stored_calls import call_of
+from dispatch.outbox.stored_calls import arguments_of, call_of
 
 __all__ = [
     "PAUSED_TASK",
     "Draft",
     "Origin",
+    "arguments_of",
     "call_of",
     "cancel",
     "dead_draft",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dispatch.core.call import STORED, Call
@@ -25,10 +27,26 @@ def call_of(message: OutboxMessage) -> Call:
 
     Raises UnreadableMessage, with the reason, for a row that no call would have made.
     """
-    try:
+    with _told():
         _check_columns(message)
         return _call(message, message.options)
-    except Exception as error:  # noqa: BLE001 - whatever stands in a row must end on that row
+
+
+def arguments_of(args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments that a stored message holds as JSON texts.
+
+    Raises UnreadableMessage for what no call would have had.
+    """
+    with _told():
+        return _arguments("args", args, list), _arguments("kwargs", kwargs, dict)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise UnreadableMessage for whatever is odd: it must end on its own row."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - nobody knows what stands in a row
         reason = str(error) if isinstance(error, DispatchError) else f"{type(error).__name__}: {error}"
         told = shorten(redact(reason)).rstrip(".")
         raise UnreadableMessage(f"The stored message cannot be read: {told}. {REMEDY}") from None

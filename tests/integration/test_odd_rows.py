@@ -13,48 +13,18 @@ from hypothesis import strategies as st
 from kombu.transport import memory
 
 from dispatch.api import Call, message_dead, send_many, send_task
+from dispatch.contract.pending_messages import refused
+from dispatch.core.schema.parameters import Parameters
 from dispatch.models import OutboxMessage, Queue
 from dispatch.outbox import requeue
 from dispatch.relay import Relay
-from tests.support.odd_values import DEEP, JSON, LONG, TEXTS, write
-from tests.support.registry import ARGUMENTS, TASK, make_registry
+from tests.support.odd_values import DEEP, JSON, ODD_ROWS, TEXTS, write
+from tests.support.registry import ARGUMENTS, PARAMETERS, TASK, make_registry
 
 Status = OutboxMessage.Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ODD = {
-    "args are no JSON": ("args", "["),
-    "args are an object": ("args", "{}"),
-    "args are a text": ("args", '"abc"'),
-    "args are null": ("args", "null"),
-    "args are empty": ("args", ""),
-    "args are too deep": ("args", DEEP),
-    "args are deeper than readers like": ("args", "[" * 700 + "]" * 700),
-    "args hold half a pair": ("args", r'["\ud800"]'),
-    "args hold too long a number": ("args", f"[{LONG}]"),
-    "kwargs are no JSON": ("kwargs", "text"),
-    "kwargs are a list": ("kwargs", "[]"),
-    "kwargs look like kombu's own": ("kwargs", '{"text": {"__type__": "x", "__value__": 1}}'),
-    "options are a list": ("options", "[]"),
-    "options are a text": ("options", '"abc"'),
-    "options are null": ("options", "null"),
-    "eta is no time": ("options", '{"eta": "tomorrow"}'),
-    "eta is a number": ("options", '{"eta": 5}'),
-    "eta has no timezone": ("options", '{"eta": "2026-01-01T00:00:00"}'),
-    "queue is a list": ("options", '{"queue": ["llm"]}'),
-    "exchange is an object": ("options", '{"exchange": {}}'),
-    "routing key is a list": ("options", '{"routing_key": ["a"]}'),
-    "priority is a text": ("options", '{"priority": "high"}'),
-    "priority is a list": ("options", '{"priority": [5]}'),
-    "time limit is a text": ("options", '{"time_limit": "long"}'),
-    "link names no task": ("options", '{"link": [5]}'),
-    "stamps are a list": ("options", '{"stamps": ["a"]}'),
-    "serializer is a number": ("options", '{"serializer": 5}'),
-    "headers are a list": ("headers", '["a"]'),
-    "headers are a text": ("headers", '"abc"'),
-    "headers replace Celery's own": ("headers", '{"id": [1]}'),
-}
 #: What PostgreSQL takes, and Python does not know.
 ENDLESS = [
     ("expires_at", "infinity"),
@@ -81,7 +51,7 @@ def state(message: OutboxMessage) -> tuple[str, str]:
     return OutboxMessage.objects.values_list("status", "last_error").get(pk=message.pk)
 
 
-@pytest.mark.parametrize(("column", "value"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("column", "value"), ODD_ROWS.values(), ids=ODD_ROWS)
 def test_an_odd_row_is_dead_with_the_reason_and_its_neighbours_arrive(column: str, value: str) -> None:
     first, odd, last = three()
     write(odd, column, value)
@@ -139,6 +109,16 @@ def test_an_odd_row_that_was_corrected_is_published_after_a_requeue() -> None:
     write(message, "kwargs", json.dumps(ARGUMENTS))
     assert requeue(OutboxMessage.objects.filter(pk=message.pk)) == 1
     assert relay.drain() == 1
+
+
+@pytest.mark.parametrize("args", ["[", "{}", "5", DEEP])
+def test_an_odd_row_is_counted_where_waiting_messages_are_tried_against_new_parameters(args: str) -> None:
+    _, odd, _ = three()
+    write(odd, "args", args)
+    found = refused("default", TASK, Parameters(PARAMETERS), ())
+    assert found is not None
+    assert (found.number, found.examples) == (1, (str(odd.pk),))
+    assert "cannot be read" in found.reason
 
 
 COLUMNS = sorted(field.attname for field in OutboxMessage._meta.concrete_fields if not field.primary_key)

@@ -352,7 +352,7 @@ def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
     with pytest.raises(DataError):
         unsettled.settle()
     assert len(unsettled.settle()) == 1
-    assert OutboxMessage.objects.get().last_error == r"so \U0001f600"
+    assert OutboxMessage.objects.get().last_error == r"so \ud83d\ude00"
 
 
 def test_an_outcome_that_was_recorded_already_is_recorded_again_without_a_warning(

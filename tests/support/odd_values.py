@@ -33,6 +33,40 @@ TEXTS = st.one_of(
     JSON.map(json.dumps), st.text(max_size=20), st.sampled_from([DEEP, LONG, "{", '{"a": NaN}'])
 )
 
+#: Columns of an outbox row, with what no call would have stored there.
+ODD_ROWS = {
+    "args are no JSON": ("args", "["),
+    "args are an object": ("args", "{}"),
+    "args are a text": ("args", '"abc"'),
+    "args are null": ("args", "null"),
+    "args are empty": ("args", ""),
+    "args are too deep": ("args", DEEP),
+    "args are deeper than readers like": ("args", "[" * 700 + "]" * 700),
+    "args hold half a pair": ("args", r'["\ud800"]'),
+    "args hold too long a number": ("args", f"[{LONG}]"),
+    "kwargs are no JSON": ("kwargs", "text"),
+    "kwargs are a list": ("kwargs", "[]"),
+    "kwargs look like kombu's own": ("kwargs", '{"text": {"__type__": "x", "__value__": 1}}'),
+    "options are a list": ("options", "[]"),
+    "options are a text": ("options", '"abc"'),
+    "options are null": ("options", "null"),
+    "eta is no time": ("options", '{"eta": "tomorrow"}'),
+    "eta is a number": ("options", '{"eta": 5}'),
+    "eta has no timezone": ("options", '{"eta": "2026-01-01T00:00:00"}'),
+    "queue is a list": ("options", '{"queue": ["llm"]}'),
+    "exchange is an object": ("options", '{"exchange": {}}'),
+    "routing key is a list": ("options", '{"routing_key": ["a"]}'),
+    "priority is a text": ("options", '{"priority": "high"}'),
+    "priority is a list": ("options", '{"priority": [5]}'),
+    "time limit is a text": ("options", '{"time_limit": "long"}'),
+    "link names no task": ("options", '{"link": [5]}'),
+    "stamps are a list": ("options", '{"stamps": ["a"]}'),
+    "serializer is a number": ("options", '{"serializer": 5}'),
+    "headers are a list": ("headers", '["a"]'),
+    "headers are a text": ("headers", '"abc"'),
+    "headers replace Celery's own": ("headers", '{"id": [1]}'),
+}
+
 
 def write(message: OutboxMessage, column: str, value: Any, using: str = "default") -> None:
     """Write a value into a row past the model, as far as the database takes it."""

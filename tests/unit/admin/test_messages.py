@@ -17,6 +17,7 @@ from dispatch.admin import message_list
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, Queue, Trigger
 from project.notes.models import Note
+from tests.support.odd_values import ODD_ROWS, write
 from tests.support.registry import dead_message
 
 LIST = "admin:dispatch_outboxmessage_changelist"
@@ -229,6 +230,40 @@ def test_a_failed_task_shows_its_exception_and_folds_its_traceback(boss):
     text = text_of(boss, detail(message))
     assert "ValueError: no such file" in text
     assert "<details>" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *ODD_ROWS.values(),
+        ("published_to", "[5]"),
+        ("published_to", '"llm"'),
+        ("published_to", '{"queues": 5}'),
+    ],
+)
+def test_the_page_of_an_odd_row_shows_what_can_be_shown(boss, column, value):
+    message = send_task(SUMMARIZE, kwargs={"note_id": "1", "text": "T"})
+    write(message, column, value)
+    assert boss.get(detail(message)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 960 + "]" * 960,
+        "[" * 100_000,
+        r'"\ud800"',
+        "9" * 5000,
+        r'{"exc_type": ["\ud800"], "exc_message": {}}',
+        "{",
+    ],
+    ids=["deep", "deeper", "half a pair", "long number", "odd exception", "no JSON"],
+)
+def test_a_result_of_any_shape_is_shown(boss, text):
+    message = with_status("published")
+    found = result_of(message)
+    TaskResult.objects.filter(pk=found.pk).update(result=text)
+    assert boss.get(detail(message)).status_code == 200
 
 
 @pytest.mark.parametrize(

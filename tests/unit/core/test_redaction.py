@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.core.redaction import redact, storable
+from dispatch.core.redaction import ascii_only, redact, storable
 
 SECRET = "s3cr3t"
 visible = st.characters(min_codepoint=33, max_codepoint=0x2FF, blacklist_categories=["Zs", "Zl", "Zp", "Cc"])
@@ -95,3 +97,10 @@ def test_a_storable_text_holds_nothing_that_a_database_refuses_and_fits_its_colu
 
 def test_a_text_that_every_database_stores_stays_as_it_is():
     assert storable("Grüße 🎉\n") == "Grüße 🎉\n"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_json_text_in_ascii_means_the_same(value):
+    text = json.dumps(value, ensure_ascii=False)
+    assert ascii_only(text).isascii()
+    assert json.loads(ascii_only(text)) == value

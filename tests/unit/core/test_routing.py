@@ -211,3 +211,12 @@ def test_a_route_that_takes_too_long_is_given_up_and_the_next_one_decides(table)
 def test_a_destination_that_is_not_there_is_told_with_cause_and_remedy(table, target, complaint):
     with pytest.raises(NoDestination, match=complaint):
         table.destination(target)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"queue": ["llm"]}, {"exchange": 5}, {"exchange": "media", "routing_key": ["a"]}]
+)
+def test_a_router_that_answers_with_what_is_no_name_is_told(answer):
+    route = Route("project.router", "callable", router=lambda *args, **options: answer)
+    with pytest.raises(NoDestination, match=r"Router project\.router failed .* is not a text"):
+        route.ask(Request("tasks.a"))
