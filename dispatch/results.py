@@ -252,6 +252,6 @@ def _masked(message: OutboxMessage) -> tuple[str | None, str | None]:
         return None, None
     try:
         args, kwargs = task.mask(*outbox.arguments_of(message.args, message.kwargs))
-    except UnreadableMessage:  # somebody changed the row
+        return to_json(args), to_json(kwargs)
+    except (UnreadableMessage, RecursionError):  # somebody changed the row
         return None, None
-    return to_json(args), to_json(kwargs)

@@ -13,6 +13,7 @@ from amqp.exceptions import PreconditionFailed
 
 from dispatch.client import kombu_topology
 from dispatch.client.queue_state import LASTING, REMEDY, Link, counted, guarded
+from dispatch.core.redaction import storable
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import QueueUnavailable
 
@@ -134,16 +135,16 @@ def _from_redis_text(link: Link, text: bytes | str) -> Peeked:
         envelope = json.loads(text)
         headers, properties = envelope["headers"], envelope["properties"]
         return _peeked(link, headers, properties.get("priority"), len(envelope["body"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Peeked("(not a message of Celery)", "", "", "", None, len(text), {})
 
 
 def _peeked(link: Link, headers: Mapping[str, Any], priority: int | None, size: int) -> Peeked:
     return Peeked(
-        task=str(headers.get("task", "(not a message of Celery)")),
-        task_id=str(headers.get("id", "")),
-        args=str(headers.get("argsrepr", "")),
-        kwargs=str(headers.get("kwargsrepr", "")),
+        task=storable(str(headers.get("task", "(not a message of Celery)"))),
+        task_id=storable(str(headers.get("id", ""))),
+        args=storable(str(headers.get("argsrepr", ""))),
+        kwargs=storable(str(headers.get("kwargsrepr", ""))),
         priority=kombu_topology.broker_priority(link.connection, priority),
         size=size,
         headers={name: value for name, value in headers.items() if name not in SHOWN_APART},

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import kombu
 from kombu.pidbox import Mailbox
-from kombu.transport.base import to_rabbitmq_queue_arguments  # type: ignore[attr-defined]  # not in its stubs
 
-from dispatch.client import celery_apps, kombu_topology
+from dispatch.client import celery_apps, kombu_topology, worker_replies
 from dispatch.client.queue_state import Link, guarded
+from dispatch.client.worker_replies import Consumed
 from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import QueueUnavailable
 
+logger = logging.getLogger("dispatch.client")
 #: The command of Celery's remote control whose answer is a worker's manifest.
 MANIFEST = "manifest"
-#: kombu's own words for arguments, which become AMQP's when a queue is declared.
-WORDED_ARGUMENTS = ("expires", "message_ttl", "max_length", "max_length_bytes", "max_priority")
-
-
-@dataclass(frozen=True, slots=True)
-class Consumed:
-    """A queue that a worker consumes; ``own`` if it exists only as long as that worker.
-
-    ``arguments`` are AMQP's, with which the worker declares the queue.
-    """
-
-    name: str
-    own: bool
-    durable: bool = True
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+#: The most replies that are waited for, whoever sends them.
+MOST_REPLIES = 10_000
+#: What is raised by what is no message at all, such as a text that somebody put into the reply queue.
+NO_MESSAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class _Producer(kombu.Producer):
@@ -47,9 +37,48 @@ class _Producer(kombu.Producer):
 class _Mailbox(Mailbox):
     """Celery's mailbox over the link's own connection, not over a pool that nothing bounds."""
 
+    connection: kombu.Connection
+
     @contextmanager
     def producer_or_acquire(self, producer: Any = None, channel: Any = None) -> Iterator[kombu.Producer]:
         yield producer or _Producer(channel, auto_declare=False)
+
+    def _collect(
+        self, ticket: str, limit: int | None = None, timeout: float = 1, *args: Any, **options: Any
+    ) -> list[Any]:
+        """Return the replies to one question. kombu's own gives up all of them for one that it cannot read."""
+        replies: list[Any] = []
+
+        def receive(body: Any, message: kombu.Message) -> None:
+            if message.headers.get("ticket", ticket) == ticket:
+                replies.append(body)
+
+        channel, queue = self.connection.default_channel, self.reply_queue
+        consumer = kombu.Consumer(
+            channel, [queue], accept=self.accept, no_ack=True, callbacks=[receive], on_decode_error=_left_out
+        )
+        try:
+            with consumer:
+                for _ in range(limit or MOST_REPLIES):
+                    if not self._drain(timeout):
+                        break
+        finally:
+            channel.after_reply_message_received(queue.name)
+        return replies
+
+    def _drain(self, timeout: float) -> bool:
+        """Take one reply in; return whether one came."""
+        try:
+            self.connection.drain_events(timeout=timeout)
+        except TimeoutError:
+            return False
+        except NO_MESSAGE as error:
+            _left_out(None, error)
+        return True
+
+
+def _left_out(message: Any, error: Exception) -> None:
+    logger.warning("A reply of a worker is left out, for it cannot be read: %s", type(error).__name__)
 
 
 @guarded
@@ -58,20 +87,7 @@ def consumed(link: Link, workers: Sequence[str] | None = None) -> dict[str, list
 
     All workers are waited for until none has answered for ``BROKER_TIMEOUT`` seconds; named ones, until each has.
     """
-    answers = ask(link, "active_queues", workers=workers)
-    return {
-        worker: [
-            Consumed(
-                str(queue["name"]),
-                bool(queue.get("auto_delete") or queue.get("exclusive")),
-                bool(queue.get("durable", True)),
-                amqp_arguments(queue),
-            )
-            for queue in queues
-        ]
-        for worker, queues in answers.items()
-        if isinstance(queues, list)
-    }
+    return worker_replies.read_each(ask(link, "active_queues", workers=workers), worker_replies.queues)
 
 
 @guarded
@@ -87,33 +103,19 @@ def manifests(link: Link, workers: Sequence[str] | None = None) -> dict[str, Any
 @guarded
 def registered(link: Link, workers: Sequence[str]) -> dict[str, frozenset[str]]:
     """Return the names of the tasks that these workers can run."""
-    answers = ask(link, "registered", workers=workers)
-    return {
-        worker: frozenset(str(line).partition(" [")[0] for line in lines)
-        for worker, lines in answers.items()
-        if isinstance(lines, list)
-    }
+    return worker_replies.read_each(ask(link, "registered", workers=workers), worker_replies.task_names)
 
 
 @guarded
 def declared(link: Link, worker: str) -> dict[str, Mapping[str, Any]]:
     """Return the queues that a worker's own settings declare, by name, as kombu writes a queue.
 
-    Raises QueueUnavailable if the worker does not answer.
+    Raises QueueUnavailable if the worker does not answer, or if its answer cannot be read.
     """
-    settings = ask(link, "conf", workers=[worker]).get(worker)
-    if not isinstance(settings, dict):
+    settings = ask(link, "conf", workers=[worker])
+    if worker not in settings:
         raise QueueUnavailable(silence(worker))
-    entries = settings.get("task_queues")
-    if not isinstance(entries, list):
-        return {str(settings.get("task_default_queue") or "celery"): {}}
-    return {str(entry["name"]): entry for entry in entries if isinstance(entry, dict) and "name" in entry}
-
-
-def amqp_arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a queue that kombu wrote as a dictionary, in AMQP's words."""
-    worded = {name: entry[name] for name in WORDED_ARGUMENTS if entry.get(name) is not None}
-    return dict(to_rabbitmq_queue_arguments(entry.get("queue_arguments") or {}, **worded))
+    return worker_replies.read(worker, settings[worker], worker_replies.declared)
 
 
 def silence(worker: str) -> str:
@@ -132,7 +134,7 @@ def ask(
         replies = mailbox.multi_call(command, asked, timeout=conf.BROKER_TIMEOUT)
     else:
         replies = mailbox.call(list(workers), command, asked, timeout=conf.BROKER_TIMEOUT)
-    return {worker: answer for reply in replies or () for worker, answer in reply.items()}
+    return worker_replies.by_worker(replies)
 
 
 def _mailbox(link: Link) -> _Mailbox:
@@ -213,15 +215,13 @@ def _restart(link: Link, worker: str) -> bool:
 
 def _processes(link: Link, worker: str) -> set[int]:
     """Return the ids of the processes that a worker has forked; none where its pool does not fork."""
-    stats = ask(link, "stats", workers=[worker]).get(worker)
-    pool = stats.get("pool", {}) if isinstance(stats, dict) else {}
-    forks = "prefork" in str(pool.get("implementation", "prefork"))
-    return set(pool.get("processes", ())) if forks else set()
+    stats = ask(link, "stats", workers=[worker]).get(worker, {})
+    return worker_replies.read(worker, stats, worker_replies.processes)
 
 
 def _busy(link: Link, worker: str) -> set[int]:
-    tasks = ask(link, "active", workers=[worker]).get(worker)
-    return {task["worker_pid"] for task in tasks} if isinstance(tasks, list) else set()
+    tasks = ask(link, "active", workers=[worker]).get(worker, [])
+    return worker_replies.read(worker, tasks, worker_replies.busy_processes)
 
 
 def _in_words_of_celery(entity: kombu.Queue) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def _refuse_contradiction(link: Link, table: RoutingTable, entity: kombu.Queue, 
     own = declared(link, worker).get(entity.name)
     if own is None:
         return
-    found = next(_contradictions(table, entity, own), "")
+    found = worker_replies.read(worker, own, lambda own: next(_contradictions(table, entity, own), ""))
     if found:
         raise QueueUnavailable(
             f"Worker {worker!r} knows queue {entity.name!r} by its own settings, with {found}; RabbitMQ would "
@@ -254,7 +254,7 @@ def _refuse_contradiction(link: Link, table: RoutingTable, entity: kombu.Queue, 
 
 def _contradictions(table: RoutingTable, entity: kombu.Queue, own: Mapping[str, Any]) -> Iterator[str]:
     """Yield where the worker's declaration of a queue, or of an exchange it names, differs from the registry's."""
-    theirs, ours = amqp_arguments(own), dict(entity.queue_arguments or {})
+    theirs, ours = worker_replies.amqp_arguments(own), dict(entity.queue_arguments or {})
     if theirs != ours:
         yield f"arguments {theirs} instead of {ours}"
     if own.get("durable", True) != entity.durable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from dispatch.core.redaction import shorten
 from dispatch.core.routing import RoutingTable
 from dispatch.exceptions import InvalidManifest
 from dispatch.models import Manifest
+
+logger = logging.getLogger("dispatch.contract")
 
 
 def ask_running(table: RoutingTable) -> list[documents.Manifest]:
@@ -24,40 +27,45 @@ def ask_running(table: RoutingTable) -> list[documents.Manifest]:
     cannot be asked.
     """
     answers = dict(_answers())
-    wordless = {
-        node: str(answers.pop(node)["error"]) for node in sorted(answers) if set(answers[node]) == {"error"}
-    }
-    read = {node: _read(node, answer) for node, answer in sorted(answers.items())}
+    read, unread = _read(answers)
     known = set(Manifest.objects.values_list("worker", flat=True).order_by())
     ours = {node: found for node, found in read.items() if _is_ours(found, known, table)}
     if not ours:
-        raise InvalidManifest(_nobody(read, wordless))
+        raise InvalidManifest(_nobody(read, unread))
+    for node, reason in unread.items():
+        logger.warning("Worker %r is left out, for it cannot tell its manifest: %s", node, shorten(reason))
     return [_together(name, ours, answers) for name in sorted({found.worker for found in ours.values()})]
 
 
-def _nobody(others: Collection[str], wordless: Mapping[str, str]) -> str:
+def _nobody(others: Collection[str], unread: Mapping[str, str]) -> str:
     sentences = [
         f"No running worker told its manifest within {conf.BROKER_TIMEOUT:g} s.",
         *([f"Those of other registries did: {', '.join(others)}."] if others else []),
-        *(f"Worker {node!r} cannot tell it: {shorten(reason)}." for node, reason in wordless.items()),
+        *(
+            f"Worker {node!r} cannot tell it: {shorten(reason).rstrip('.')}."
+            for node, reason in unread.items()
+        ),
         "Start one that has the remote-control command `manifest`, or give a file.",
     ]
     return " ".join(sentences)
 
 
-def _answers() -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _answers() -> Iterator[tuple[str, Any]]:
     for broker in {broker.url: broker for broker in conf.brokers.values()}.values():
         with queue_state.opened(broker) as link:
-            for node, answer in worker_control.manifests(link).items():
-                if isinstance(answer, dict):
-                    yield node, answer
+            yield from worker_control.manifests(link).items()
 
 
-def _read(node: str, answer: Mapping[str, Any]) -> documents.Manifest:
-    try:
-        return documents.from_document(answer)
-    except InvalidManifest as error:
-        raise InvalidManifest(f"Worker {node!r} was asked for its manifest: {error}") from None
+def _read(answers: Mapping[str, Any]) -> tuple[dict[str, documents.Manifest], dict[str, str]]:
+    """Return the manifests that can be read, and why the others cannot, by node."""
+    read, unread = {}, {}
+    for node, answer in sorted(answers.items()):
+        try:
+            read[node] = documents.from_document(answer)
+        except InvalidManifest as error:
+            refuses = isinstance(answer, dict) and set(answer) == {"error"}
+            unread[node] = str(answer["error"] if refuses else error)
+    return read, unread
 
 
 def _is_ours(found: documents.Manifest, known: Iterable[str], table: RoutingTable) -> bool:

@@ -43,5 +43,8 @@ class Message:
 
 def represent(value: Any) -> str:
     """Return a short repr for logs, cut to 1,024 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested more deeply than Python shows
+        return "..."
     return text if len(text) <= REPR_LENGTH else f"{text[: REPR_LENGTH - 3]}..."

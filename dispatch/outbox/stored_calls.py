@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from dispatch.core.call import STORED, Call
@@ -19,6 +17,8 @@ from dispatch.models import OutboxMessage
 
 #: The options of a call that stand in the column of that name.
 OPTIONS = (*STORED, "queue", "exchange", "routing_key", "priority", "stamps", "link", "link_error")
+#: Arguments without these in their texts hold nothing that a worker could not read back, and are not looked at twice.
+DOUBTFUL = ("__type__", "\\u", "NaN", "Infinity")
 REMEDY = "Correct the row and requeue it, or send the message anew."
 
 
@@ -27,9 +27,11 @@ def call_of(message: OutboxMessage) -> Call:
 
     Raises UnreadableMessage, with the reason, for a row that no call would have made.
     """
-    with _told():
+    try:
         _check_columns(message)
         return _call(message, message.options)
+    except Exception as error:  # noqa: BLE001 - whatever stands in a row must end on that row
+        raise _unreadable(error) from None
 
 
 def arguments_of(args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
@@ -37,19 +39,16 @@ def arguments_of(args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:
 
     Raises UnreadableMessage for what no call would have had.
     """
-    with _told():
-        return _arguments("args", args, list), _arguments("kwargs", kwargs, dict)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Raise UnreadableMessage for whatever is odd: it must end on its own row."""
     try:
-        yield
-    except Exception as error:  # noqa: BLE001 - nobody knows what stands in a row
-        reason = str(error) if isinstance(error, DispatchError) else f"{type(error).__name__}: {error}"
-        told = shorten(redact(reason)).rstrip(".")
-        raise UnreadableMessage(f"The stored message cannot be read: {told}. {REMEDY}") from None
+        return _arguments("args", args, list), _arguments("kwargs", kwargs, dict)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> UnreadableMessage:
+    reason = str(error) if isinstance(error, DispatchError) else f"{type(error).__name__}: {error}"
+    told = shorten(redact(reason)).rstrip(".")
+    return UnreadableMessage(f"The stored message cannot be read: {told}. {REMEDY}")
 
 
 def _check_columns(message: OutboxMessage) -> None:
@@ -63,7 +62,7 @@ def _check_columns(message: OutboxMessage) -> None:
 
 def _call(message: OutboxMessage, options: dict[str, Any]) -> Call:
     eta = options.get("eta")
-    given: dict[str, Any] = {name: options.get(name) for name in OPTIONS}
+    given: dict[str, Any] = {name: options[name] for name in OPTIONS if name in options}
     return Call(
         message.task_name,
         _arguments("args", message.args, list),
@@ -82,4 +81,6 @@ def _arguments(name: str, text: Any, kind: type) -> Any:
         raise InvalidOption(
             f"{name} must be the JSON text of a {kind.__name__}, not a {type(value).__name__}"
         )
-    return plain(value, f"/{name}")
+    if any(mark in text for mark in DOUBTFUL):
+        plain(value, f"/{name}")
+    return value

@@ -13,7 +13,7 @@ from dispatch import registry
 from dispatch.client import queue_state, worker_control
 from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
-from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
+from dispatch.exceptions import PublishError, QueueUnavailable
 from dispatch.models import OutboxMessage
 from dispatch.queues.selection import broker, by_broker, chosen
 
@@ -100,7 +100,7 @@ def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
                 while left:
                     yield left[0], _look(link, table, left[0], consumers)
                     del left[0]
-        except BrokerUnavailable as error:
+        except PublishError as error:
             yield from ((queue, Seen("down", str(error))) for queue in left)
 
 

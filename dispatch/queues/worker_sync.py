@@ -8,10 +8,11 @@ from typing import Literal
 
 from dispatch import registry
 from dispatch.client import queue_admin, queue_state, worker_control
+from dispatch.client.worker_replies import Consumed
 from dispatch.conf import Broker, conf
 from dispatch.core.routing import Queue
 from dispatch.core.suggestions import suggest
-from dispatch.exceptions import BrokerUnavailable, ConfigurationError, NoDestination, PublishError
+from dispatch.exceptions import ConfigurationError, NoDestination, PublishError
 from dispatch.queues.selection import chosen
 from dispatch.registry import Snapshot
 
@@ -48,7 +49,7 @@ class _Site:
 
     broker: Broker
     queues: Mapping[str, Queue]
-    consumed: Mapping[str, list[worker_control.Consumed]]
+    consumed: Mapping[str, list[Consumed]]
     tasks: Mapping[str, frozenset[str]]
 
 
@@ -133,7 +134,7 @@ def _sites(snapshot: Snapshot, wanted: set[str] | None, result: Plan) -> Iterato
             with queue_state.opened(brokers[0]) as link:
                 consumed = worker_control.consumed(link)
                 yield _Site(brokers[0], queues, consumed, worker_control.registered(link, sorted(consumed)))
-        except BrokerUnavailable as error:
+        except PublishError as error:
             result.problems.append(str(error))
 
 

@@ -40,8 +40,8 @@ def test_a_relay_killed_between_publish_and_settle_sends_again_with_the_same_id(
         note, task_id = in_django(stack, NOTE)
         killed = """
             settings.DISPATCH = {**settings.DISPATCH, "RELAY_LEASE": 1}
-            from dispatch.relay import Relay, loop
-            loop.settle = lambda *args: os._exit(9)  # the failpoint: the broker has it, the row does not know
+            from dispatch.relay import Relay, settling
+            settling.settle = lambda *args: os._exit(9)  # the failpoint: the broker has it, the row does not know
             Relay().drain()
         """
         in_django(stack, killed, expect=9)

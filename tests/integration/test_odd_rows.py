@@ -101,6 +101,16 @@ def test_a_pinned_odd_row_does_not_stop_the_walk_over_the_backlog() -> None:
     assert OutboxMessage.objects.values_list("broker", flat=True).get(pk=fine.pk) == "elsewhere"
 
 
+def test_arguments_as_deep_as_python_reads_are_published() -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    write(message, "args", "[" * 900 + "]" * 900)
+    Relay().drain()
+    assert state(message)[0] in (Status.PUBLISHED, Status.DEAD)  # readers differ in what they take
+    first, last = send_many([Call(TASK, kwargs=ARGUMENTS)] * 2)
+    assert Relay().drain() == 2
+    assert [state(first)[0], state(last)[0]] == [Status.PUBLISHED] * 2
+
+
 def test_an_odd_row_that_was_corrected_is_published_after_a_requeue() -> None:
     message = send_task(TASK, kwargs=ARGUMENTS)
     write(message, "kwargs", "[]")

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from dispatch import contract
 from dispatch.client.queue_state import State
-from dispatch.client.worker_control import Consumed
+from dispatch.client.worker_replies import Consumed
 from dispatch.contract.verification import live_probe
 from dispatch.core.manifest import read, sealed
 from dispatch.exceptions import BrokerUnavailable, QueueUnavailable

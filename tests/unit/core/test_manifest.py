@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 
@@ -207,3 +208,15 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_parsed():
 def test_what_a_broken_worker_wrote_is_refused_in_one_sentence(entries, complaint):
     with pytest.raises(InvalidManifest, match=complaint):
         manifest.read(manifest.sealed(changed(**entries)))
+
+
+@given(st.sampled_from([*DOCUMENT, "queue", "task"]), st.text("abcdef_", min_size=1), values)
+def test_whatever_stands_in_a_document_it_is_a_manifest_or_told_what_is_wrong(place, key, odd):
+    document = copy.deepcopy(DOCUMENT)
+    if place in document:
+        document[place] = odd
+    else:
+        entry = document[f"{place}s"][0]
+        entry |= dict.fromkeys([*entry, key], odd)
+    with contextlib.suppress(InvalidManifest):
+        assert manifest.from_document({**document, "checksum": manifest.checksum(document)}).tasks is not None

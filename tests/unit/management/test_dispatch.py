@@ -359,11 +359,16 @@ def test_a_worker_that_cannot_tell_its_manifest_is_told_with_the_reason(running,
         run("manifest", "sync", "--live")
 
 
+@pytest.mark.parametrize("odd", [{**MANIFEST, "manifest": 2}, {"manifest": [1]}, {"error": []}, {}], ids=repr)
+def test_a_worker_whose_answer_is_odd_keeps_no_other_from_being_asked(running, odd, db, caplog):
+    running(a=odd, b=MANIFEST)
+    assert "2 tasks were added" in run("manifest", "sync", "--live")
+    assert "Worker 'a' is left out" in caplog.text
+
+
 def test_a_worker_whose_answer_is_no_manifest_is_named(running, db):
     running(a={**MANIFEST, "manifest": 2})
-    with pytest.raises(
-        CommandError, match=r"Worker 'a' was asked for its manifest: This is not a manifest of"
-    ):
+    with pytest.raises(CommandError, match=r"Worker 'a' cannot tell it: This is not a manifest of"):
         run("manifest", "sync", "--live")
 
 

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from kombu.transport import memory
 
-from dispatch.client.worker_control import Consumed
+from dispatch.client.worker_replies import Consumed
 from dispatch.models import TaskDefinition
 from tests.support.registry import TASK, make_registry
 

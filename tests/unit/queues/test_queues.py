@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from kombu.transport import memory
 
 from dispatch import queues
-from dispatch.client.worker_control import Consumed
+from dispatch.client.worker_replies import Consumed
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError, QueueUnavailable
 from dispatch.management.subcommands.output import table
 from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition
@@ -379,6 +379,15 @@ def test_a_broker_that_is_down_is_a_problem_and_the_others_are_looked_at(
     assert [step.queue for step in plan.steps] == ["stt"]
     assert len(plan.problems) == 1
     assert "Broker 'away' cannot be reached" in plan.problems[0]
+
+
+def test_a_broker_that_refuses_the_question_is_a_problem_and_no_error(registry_of_two, monkeypatch):
+    def refuse(link, *args):
+        raise QueueUnavailable("Broker 'default' refuses: no mailbox for you")
+
+    monkeypatch.setattr(worker_sync.worker_control, "consumed", refuse)
+    assert queues.plan().problems == ["Broker 'default' refuses: no mailbox for you"]
+    assert {line.seen.state for line in queues.overview("default")} == {"down"}
 
 
 # -- apply: the command -----------------------------------------------------------------------------------
