@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from dispatch.core.ranges import as_object, is_range
 from dispatch.core.redaction import UNSENDABLE
 from dispatch.exceptions import InvalidArguments
 
@@ -48,7 +49,7 @@ def plain(value: Any, pointer: str = "") -> Any:
 
     Strings, booleans, None, whole numbers and finite floats stay; lists and tuples become arrays; mappings
     with string keys become objects; dates, times, UUIDs and Decimals become their ISO or decimal text; an enum
-    its value; a lazy translation its text.
+    its value; a lazy translation or object what it stands for; a range of PostgreSQL an object.
 
     Raises InvalidArguments, with the JSON pointer, for what a worker could not read back: NaN, infinities, NUL,
     lone surrogates, keys that are not strings, other types, more than 64 levels of nesting, and the
@@ -86,6 +87,8 @@ def _plain(value: Any, pointer: str, room: int) -> Any:
         return convert(value)
     if type(value) in CONTAINERS:
         return _container(value, pointer, room - 1)
+    if _is_lazy(value):
+        return _plain(_evaluated(value, pointer), pointer, room)
     if isinstance(value, enum.Enum):
         return _plain(value.value, pointer, room)
     if isinstance(value, int):
@@ -96,7 +99,20 @@ def _plain(value: Any, pointer: str, room: int) -> Any:
         return float(_finite(value, pointer))
     if isinstance(value, (Mapping, list, tuple)):
         return _container(value, pointer, room - 1)
-    return _converted(value, pointer)
+    return _converted(value, pointer, room)
+
+
+def _is_lazy(value: Any) -> bool:
+    """Tell whether a value stands for another: Django's lazy translations and objects, told without importing it."""
+    return type(value) is not value.__class__ or type(value).__name__ == "__proxy__"
+
+
+def _evaluated(value: Any, pointer: str) -> Any:
+    if hasattr(value, "_proxy____cast"):  # a lazy translation, evaluated as Django's fields do
+        return value._proxy____cast()
+    if hasattr(value, "_wrapped"):  # a lazy object, which asking for its class has evaluated
+        return value._wrapped
+    raise _unfit(value, pointer)
 
 
 def _container(value: Mapping[Any, Any] | Sequence[Any], pointer: str, room: int) -> Any:
@@ -157,33 +173,43 @@ def _finite(value: Number, pointer: str) -> Number:
 
 
 def _object(value: Mapping[Any, Any], pointer: str, room: int) -> dict[str, Any]:
-    if "__type__" in value and "__value__" in value:
+    result = {}
+    for key, item in value.items():
+        name = key if type(key) is str and _is_plain(key) else _key(key, pointer)
+        result[name] = item if _is_plain(item) else _plain(item, f"{pointer}/{escape(name)}", room)
+    if "__type__" in result and "__value__" in result:
         raise InvalidArguments(
             f"the object at {pointer or '/'} has the keys '__type__' and '__value__', which the worker's decoder "
             f"would take for its own: rename one.",
             pointer,
         )
-    result = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise InvalidArguments(
-                f"the key {key!r} at {pointer or '/'} is not a text: JSON objects have text keys.", pointer
-            )
-        name = key if _is_plain(key) else _text(key.value if isinstance(key, enum.Enum) else key, pointer)
-        result[name] = item if _is_plain(item) else _plain(item, f"{pointer}/{escape(name)}", room)
     return result
 
 
-def _converted(value: Any, pointer: str) -> Any:
+def _key(key: Any, pointer: str) -> str:
+    if _is_lazy(key):
+        return _key(_evaluated(key, pointer), pointer)
+    if not isinstance(key, str):
+        raise InvalidArguments(
+            f"the key {key!r} at {pointer or '/'} is not a text: JSON objects have text keys.", pointer
+        )
+    return _text(key.value if isinstance(key, enum.Enum) else key, pointer)
+
+
+def _converted(value: Any, pointer: str, room: int) -> Any:
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, decimal.Decimal):
         return str(_finite(value, pointer))
-    if type(value).__name__ == "__proxy__":  # a lazy translation, recognised without importing Django
-        return _text(str(value), pointer)
-    raise InvalidArguments(
+    if is_range(value):
+        return _container(as_object(value), pointer, room - 1)
+    raise _unfit(value, pointer)
+
+
+def _unfit(value: Any, pointer: str) -> InvalidArguments:
+    return InvalidArguments(
         f"a {type(value).__name__} at {pointer or '/'} cannot be sent as JSON: send its primary key or a text.",
         pointer,
     )

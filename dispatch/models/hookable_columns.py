@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
 from dispatch.core import trigger_rules
+from dispatch.core.ranges import canonical, is_range
 
 SECRET_FIELDS = ("password",)
 NULL = "null"
@@ -58,15 +59,21 @@ OTHERS = Kind((*EQUALITY, *LISTS, *CHANGE), "")
 
 
 def find_model(label: str) -> type[models.Model]:
-    """Return the model of a label such as ``notes.note``; raise ValidationError where there is none."""
+    """Return the model of a label such as ``notes.note``; raise ValidationError where there is none that is saved."""
     app, _dot, name = label.partition(".")
     try:
-        return apps.get_model(app if app in apps.app_configs else app.lower(), name)
+        model = apps.get_model(app if app in apps.app_configs else app.lower(), name)
     except (LookupError, ValueError):
         raise ValidationError(
             _("There is no model %(label)s: write app.model, for example notes.note."),
             params={"label": label},
         ) from None
+    if model._meta.swapped:
+        raise ValidationError(
+            _("%(label)s is swapped out, and never saved: choose %(other)s, which is in its place."),
+            params={"label": label, "other": model._meta.swapped},
+        )
+    return model
 
 
 def find_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
@@ -168,20 +175,26 @@ def to_python(field: models.Field[Any, Any], text: str) -> Any:
     if text.strip() == NULL and field.null and kind(field) is not _TEXTS:
         return None
     try:
-        value = json.loads(text) if isinstance(target, models.JSONField) else target.to_python(text)
+        value = _read(target, text)
     except json.JSONDecodeError:
         raise ValidationError({"value": _('Write JSON: a text in quotes ("de"), 3, true, [1, 2].')}) from None
     except ValidationError as error:
         raise ValidationError({"value": error.messages}) from None
     except (ValueError, TypeError) as error:  # fields of third parties
         raise ValidationError({"value": str(error)}) from None
-    return aware(value)
+    return canonical(value) if is_range(value) else aware(value)
+
+
+def _read(field: models.Field[Any, Any], text: str) -> Any:
+    return (
+        json.loads(text, cls=field.decoder) if isinstance(field, models.JSONField) else field.to_python(text)
+    )
 
 
 def aware(value: Any) -> Any:
     """Return a moment without a time zone as Django stores it: meant in the project's own. Other values stay."""
     if isinstance(value, dt.datetime) and settings.USE_TZ and timezone.is_naive(value):
-        return timezone.make_aware(value)
+        return timezone.make_aware(value, timezone.get_default_timezone())
     return value
 
 

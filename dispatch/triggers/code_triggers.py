@@ -113,12 +113,17 @@ def trigger(
     Both functions may take a second argument, the event: ``seen.event``, ``seen.old("body")``, ``seen.changed("body")``
     (of the fields in ``watch`` and ``old``), ``seen.related``, ``seen.at``.
 
-    Raises ConfigurationError for an event or a field that does not exist, and TypeError for an unknown option.
+    Raises ConfigurationError for an event or a field that does not exist or a model that is swapped out, and TypeError
+    for an unknown option.
     """
     events = frozenset([on] if isinstance(on, str) else on)
     if not events or not events <= set(trigger_rules.EVENTS):
         raise ConfigurationError(
             f"on={on!r} names no event: use one or more of {', '.join(trigger_rules.EVENTS)}."
+        )
+    if model._meta.swapped:
+        raise ConfigurationError(
+            f"{model._meta.label} is swapped out, and never saved: use {model._meta.swapped}, which is in its place."
         )
     _check_options(options)
     watched, relations = _split(model, tuple(watch))

@@ -7,35 +7,22 @@ What the save does not write (``update_fields``, deferred fields) has not change
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections, models
-from django.db.models import Field, Model
-from django.db.models.fields.files import FieldFile
+from django.db import connections
+from django.db.models import BinaryField, Field, Model
 from django.utils import timezone
 
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
-from dispatch.models.hookable_columns import aware
+from dispatch.triggers.stored_values import OWN_TYPES, OnlyDatabaseKnowsError, is_known, reloaded
 from dispatch.triggers.trigger_index import AnyTrigger
 
 Row = Mapping[str, Any]
-#: Django's own kinds of columns whose values, if they have this type, are what the database holds.
-OWN_TYPES: Mapping[type, type] = {
-    models.CharField: str,
-    models.TextField: str,
-    models.BooleanField: bool,
-    models.IntegerField: int,
-    models.BigIntegerField: int,
-    models.AutoField: int,
-    models.BigAutoField: int,
-    models.UUIDField: uuid.UUID,
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,8 +44,10 @@ class Event:
     stored: Row | None = None
 
     def new(self, name: str) -> Any:
-        """Return a column's value in the field's own type, whatever was assigned; of a file its name."""
+        """Return what the column holds now, as a reload would give it, whatever was assigned; of a file its name."""
         column = _column(type(self.instance), name)
+        if not column.concrete:  # a key that is made of other columns
+            return tuple(self.new(each.attname) for each in getattr(column, "fields"))  # noqa: B009
         if self.written is not None and not self._is_written(column):
             return self._unwritten(column)
         held = self.instance.__dict__.get(column.attname)
@@ -66,7 +55,7 @@ class Event:
             return held  # as most are: there is nothing to ask or to convert
         if self.event != trigger_rules.DELETED and not self._is_in_memory(column):
             return self._reread(column)
-        return _typed(column, getattr(self.instance, column.attname))
+        return self._in_memory(column)
 
     def old(self, name: str) -> Any:
         """Return what the database held before: of a created object None, of a deleted one what it had."""
@@ -80,7 +69,7 @@ class Event:
                 f"Nobody knows what {name!r} held before: the signal was not sent by Model.save(). "
                 f"Save the object, or use a condition that needs no old value."
             )
-        return _typed(column, self.before[column.attname])
+        return _loaded(column, self.before[column.attname])
 
     def changed(self, name: str) -> bool:
         """Tell whether the column holds another value than before; of a created object, each does."""
@@ -100,19 +89,24 @@ class Event:
         return self.written is None or column.attname in self.written or column.generated
 
     def _is_in_memory(self, column: Field[Any, Any]) -> bool:
-        """Tell whether the saved object has the value, a key that is made of other columns included."""
-        if not column.concrete:
-            return True
+        """Tell whether the saved object has the value, and its field can say what the database made of it."""
         held = self.instance.__dict__
         return column.attname in held and not _is_computed(column, held[column.attname])
 
+    def _in_memory(self, column: Field[Any, Any]) -> Any:
+        value = getattr(self.instance, column.attname)
+        try:
+            return reloaded(column, value, self.using)
+        except OnlyDatabaseKnowsError:
+            return column.to_python(value) if self.event == trigger_rules.DELETED else self._reread(column)
+
     def _unwritten(self, column: Field[Any, Any]) -> Any:
         if self.before is not None and column.attname in self.before:
-            return _typed(column, self.before[column.attname])
-        return _typed(column, getattr(self.instance, column.attname))
+            return _loaded(column, self.before[column.attname])
+        return self._in_memory(column)
 
     def computed(self) -> list[str]:
-        """Return the columns that the database alone knows, since an expression was saved or it makes them itself."""
+        """Return the columns that the database alone knows: expressions, generated ones, types other than Django's."""
         held = vars(self.instance)
         return [
             each.attname
@@ -123,7 +117,7 @@ class Event:
     def _reread(self, column: Field[Any, Any]) -> Any:
         if self.stored is None or column.attname not in self.stored:
             self.stored = read(self.instance, [column.attname, *self.computed()], self.using) or {}
-        return _typed(column, self.stored.get(column.attname))
+        return _loaded(column, self.stored.get(column.attname))
 
 
 def unknown(instance: Model) -> set[str]:
@@ -198,18 +192,16 @@ def _column(model: type[Model], name: str) -> Field[Any, Any]:
 
 def _is_computed(column: Field[Any, Any], value: Any) -> bool:
     """Tell whether the database alone knows the value: ``F("count") + 1``, or a generated column."""
-    return column.generated or _is_expression(value)
+    return column.generated or _is_expression(value) or not is_known(column)
 
 
 def _is_expression(value: Any) -> bool:
     return hasattr(value, "resolve_expression")
 
 
-def _typed(column: Field[Any, Any], value: Any) -> Any:
-    if isinstance(value, FieldFile):
-        return value.name
-    found = column.to_python(value)
-    return aware(found) if isinstance(found, dt.datetime) else found
+def _loaded(column: Field[Any, Any], value: Any) -> Any:
+    """Return what was read of a row; of bytes PostgreSQL gives a view."""
+    return bytes(value) if isinstance(column, BinaryField) and value is not None else value
 
 
 def _is_same(column: Field[Any, Any], old: Any, new: Any, using: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import connections, router, transaction
-from django.db.models import Model
 from django.utils import timezone
 
 from dispatch import outbox, registry
@@ -107,7 +106,7 @@ def _drafts(triggers: Iterable[AnyTrigger], seen: Event, snapshot: registry.Snap
 
 
 def _draft(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> outbox.Draft | None:
-    source = origin(trigger, seen.instance)
+    source = origin(trigger, seen)
     try:
         if not trigger.fires(seen):
             return None
@@ -144,14 +143,14 @@ def database(using: str) -> str:
     return own
 
 
-def origin(trigger: AnyTrigger, instance: Model) -> outbox.Origin:
+def origin(trigger: AnyTrigger, seen: Event) -> outbox.Origin:
     """Return who causes the message, for which object."""
     return outbox.Origin(
         _KIND,
         trigger.name,
-        type(instance)._meta.label_lower,
-        str(instance.pk),
-        instance._state.db or "",
+        type(seen.instance)._meta.label_lower,
+        str(seen.new("pk")),
+        seen.instance._state.db or "",
         window=trigger.coalesce,
     )
 

@@ -78,9 +78,12 @@ class HookedQuerySet(models.QuerySet[ModelT]):
         if not triggers or self.query.is_sliced:
             return super().update(**kwargs)
         written = event_values.written(self.model, kwargs)
-        names = {"pk", *event_values.compared(triggers, self.model, written)}
+        key = _key_columns(self.model)
+        names = event_values.compared(triggers, self.model, written)
         with transaction.atomic(using=self.db), gathered(self.db):
-            before: Rows = {row["pk"]: row for row in _locked(self.order_by()).values(*names)}
+            # The key comes first: locking, Django asks the first column for its table, which a key of several lacks.
+            rows = _locked(self.order_by()).values(*dict.fromkeys([*key, *names]))
+            before: Rows = {_row_key(row, key): row for row in rows}
             count = 0
             for keys in _chunks(before):
                 count += models.QuerySet.update(self.filter(pk__in=keys), **kwargs)
@@ -156,6 +159,15 @@ def _tell(triggers: tuple[AnyTrigger, ...], events: Iterable[Event]) -> None:
         snapshot = index().snapshot
         for seen in chunk:
             fire(triggers, seen, snapshot)
+
+
+def _key_columns(model: type[models.Model]) -> list[str]:
+    """Return the columns that the primary key is made of."""
+    return [each.attname for each in getattr(model._meta.pk, "fields", (model._meta.pk,))]
+
+
+def _row_key(row: event_values.Row, key: Sequence[str]) -> Any:
+    return tuple(row[name] for name in key) if len(key) > 1 else row[key[0]]
 
 
 def _key(instance: models.Model, names: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ makes the row, which is not inserted. Whatever a function in code writes meanwhi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -95,18 +96,42 @@ def candidates(
 
 
 def load(trigger: AnyTrigger, pk: str, using: str | None = None) -> Model:
-    """Return the object of the trigger's model. Raises ConfigurationError where there is none."""
+    """Return the object of the trigger's model; a key of several columns is a JSON list.
+
+    Raises ConfigurationError where there is none.
+    """
     try:
         model = find_model(trigger.model)
     except ValidationError as error:
         raise ConfigurationError(" ".join(error.messages)) from None
     rows = model._base_manager.using(using) if using else model._base_manager.all()
     try:
-        return rows.get(pk=pk)
-    except (ObjectDoesNotExist, ValueError, ValidationError):
+        return rows.get(pk=_key(model, pk))
+    except (ObjectDoesNotExist, ValueError, TypeError, ValidationError):
         raise ConfigurationError(
             f"There is no {model._meta.label_lower} with the primary key {pk!r}."
         ) from None
+
+
+def _key(model: type[Model], text: str) -> Any:
+    names = [field.name for field in getattr(model._meta.pk, "fields", ())]
+    if not names:
+        return text
+    values = _list(text)
+    if len(values) != len(names):
+        raise ConfigurationError(
+            f"The primary key of {model._meta.label_lower} is made of {', '.join(names)}: write these as a JSON list, "
+            f'for example [1, "a"], not {text!r}.'
+        )
+    return values
+
+
+def _list(text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def preview(
@@ -146,18 +171,28 @@ def _undone(*aliases: str) -> Iterator[None]:
 
 def _event(trigger: AnyTrigger, instance: Model, event: str, using: str, changes: Mapping[str, str]) -> Event:
     model = type(instance)
-    before = event_values.read(instance, [field.attname for field in model._meta.concrete_fields], using)
+    before = (
+        event_values.read(instance, [field.attname for field in model._meta.concrete_fields], using) or {}
+    )
+    stored = dict(before)
     for name, text in changes.items():
         try:
             field = find_field(model, name)
-            setattr(instance, field.attname, to_python(field, text))
+            stored[field.attname] = to_python(field, text)
+            setattr(instance, field.attname, stored[field.attname])
         except ValidationError as error:
             raise ConfigurationError(f"{name}: {' '.join(error.messages)}") from None
     names = [field.name for field in model._meta.many_to_many]
     relation = next(iter(trigger.relations or names), "") if event in trigger_rules.M2M_EVENTS else ""
     related = getattr(instance, relation).using(using).values_list("pk", flat=True) if relation else ()
     return Event(
-        instance=instance, event=event, using=using, before=before, relation=relation, related=list(related)
+        instance=instance,
+        event=event,
+        using=using,
+        before=before,
+        relation=relation,
+        related=list(related),
+        stored=stored,
     )
 
 
@@ -210,7 +245,7 @@ class _Previewing:
             return None
 
     def _body(self, call: Call) -> Body | None:
-        source = firing.origin(self.trigger, self.seen.instance)
+        source = firing.origin(self.trigger, self.seen)
         now = timezone.now()
         try:
             row = outbox.draft(call, source, self.snapshot, now).row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings as project_settings
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import Model
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from dispatch.models import OutboxMessage, TaskDefinition
+from dispatch.api import trigger
+from dispatch.exceptions import ConfigurationError
+from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from tests.support.registry import make_registry, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,7 +44,9 @@ def library(transactional_db: None) -> Iterator[dict[str, type[Model]]]:
 
 @pytest.fixture(autouse=True)
 def task(no_ttl: None, library: Any) -> TaskDefinition:
-    return make_registry()
+    make_registry()
+    TaskDefinition.objects.update(parameters={})
+    return TaskDefinition.objects.get()
 
 
 def hook(task: TaskDefinition, model: str, *events: str, **columns: Any) -> None:
@@ -51,6 +58,11 @@ def sent() -> list[tuple[str, str]]:
     """The trigger and the event of each message."""
     rows = OutboxMessage.objects.order_by("id").values_list("origin_name", "kwargs")
     return [(name, json.loads(kwargs)["text"]) for name, kwargs in rows]
+
+
+def keys() -> list[Any]:
+    rows = OutboxMessage.objects.order_by("id").values_list("kwargs", flat=True)
+    return [json.loads(kwargs)["note_id"] for kwargs in rows]
 
 
 ALL = ("created", "updated", "deleted")
@@ -145,6 +157,76 @@ def test_a_model_in_the_place_of_a_swapped_one_fires(task: TaskDefinition, libra
     hook(task, "reader", *ALL)
     library["Reader"].objects.create(name="A").delete()
     assert sent() == [("reader", "created"), ("reader", "deleted")]
+
+
+def test_a_trigger_on_a_model_that_is_swapped_out_is_refused_wherever_it_is_written(
+    task: TaskDefinition, library: Any
+) -> None:
+    member = apps.get_model("library.member")
+    with pytest.raises(ConfigurationError, match=r"library\.Member is swapped out.*use library\.Reader"):
+        trigger(member, on="created", task=task.name)
+    row = Trigger(name="swapped", model="library.member", events=["created"], task=task)
+    with pytest.raises(ValidationError, match=r"library\.member is swapped out.*choose library\.Reader"):
+        row.full_clean()
+    row.save()
+    assert "library.Reader" in row.spec().problem
+
+
+# -- keys of several columns --------------------------------------------------------------------------
+
+
+def seats(library: Any) -> Any:
+    return library["Seat"].objects.order_by("number")
+
+
+def test_a_bulk_update_fires_for_each_row_whose_key_is_made_of_two_columns(
+    task: TaskDefinition, library: Any
+) -> None:
+    made = [seats(library).create(row="a", number=number) for number in (1, 2)]
+    hook(task, "seat", "updated", watched=["taken"])
+    seats(library).update(taken=True)
+    assert keys() == [["a", 1], ["a", 2]]
+    made[0].taken, made[1].taken = False, True
+    seats(library).bulk_update(made, ["taken"])
+    assert keys() == [["a", 1], ["a", 2], ["a", 1]]
+
+
+def test_an_update_locks_rows_whose_key_is_made_of_two_columns_though_nothing_is_compared(
+    task: TaskDefinition, library: Any
+) -> None:
+    seats(library).create(row="a", number=1)
+    hook(task, "seat", "updated")
+    assert seats(library).filter(taken=False).distinct().update(taken=True) == 1
+    assert keys() == [["a", 1]]
+
+
+def test_a_preview_finds_an_object_by_its_key_of_two_columns_as_a_json_list(
+    task: TaskDefinition, library: Any
+) -> None:
+    seats(library).create(row="a", number=1)
+    hook(task, "seat", "updated")
+    output = io.StringIO()
+    call_command("dispatch", "triggers", "preview", "seat", '["a", 1]', "--format", "json", stdout=output)
+    assert json.loads(output.getvalue())["body"]["kwargs"]["note_id"] == ["a", 1]
+
+
+@pytest.mark.parametrize("text", ["a", "1", '["a"]', "a,1", '{"a": 1, "b": 2}'])
+def test_a_key_of_two_columns_that_is_written_otherwise_is_refused_with_its_columns(
+    task: TaskDefinition, library: Any, text: str
+) -> None:
+    hook(task, "seat", "updated")
+    with pytest.raises(CommandError, match="made of row, number: write these as a JSON list"):
+        call_command("dispatch", "triggers", "preview", "seat", text)
+
+
+@pytest.mark.parametrize("text", ['["b", 1]', '["a", "x"]', '["a", [1]]', '["a", null]'])
+def test_a_key_of_two_columns_that_no_object_has_is_told(
+    task: TaskDefinition, library: Any, text: str
+) -> None:
+    seats(library).create(row="a", number=1)
+    hook(task, "seat", "updated")
+    with pytest.raises(CommandError, match=r"There is no library\.seat with the primary key"):
+        call_command("dispatch", "triggers", "preview", "seat", text)
 
 
 def test_a_model_of_the_same_abstract_base_without_trigger_is_still_deleted_by_one_query(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from dispatch.api import HookedManager
+
 
 class Named(models.Model):
     """An abstract base."""
@@ -60,3 +62,13 @@ class Member(Named):
 
 class Reader(Named):
     """What a project has in its place."""
+
+
+class Seat(models.Model):
+    """A model whose key is made of two columns."""
+
+    pk = models.CompositePrimaryKey("row", "number")
+    row = models.CharField(max_length=5)
+    number = models.IntegerField()
+    taken = models.BooleanField(default=False)
+    objects = HookedManager()

@@ -5,12 +5,15 @@ import decimal
 import enum
 import json
 import uuid
+from unittest.mock import Mock
 
 import pytest
+from django.utils.functional import SimpleLazyObject, lazy
 from django.utils.translation import gettext_lazy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kombu.utils.json import loads as kombu_loads
+from psycopg.types.range import Range
 
 from dispatch.core.json_values import DEPTH, check_size, escape, plain, to_json
 from dispatch.exceptions import InvalidArguments
@@ -89,6 +92,20 @@ def test_text_goes_on_the_wire_unescaped():
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (decimal.Decimal("1.10"), "1.10"),
         (gettext_lazy("created"), "created"),
+        (lazy(lambda: 3, int)(), 3),
+        (SimpleLazyObject(lambda: "a"), "a"),
+        (SimpleLazyObject(lambda: 3), 3),
+        (SimpleLazyObject(lambda: 1.5), 1.5),
+        (SimpleLazyObject(lambda: None), None),
+        (SimpleLazyObject(lambda: True), True),
+        (SimpleLazyObject(lambda: decimal.Decimal("1.10")), "1.10"),
+        (SimpleLazyObject(lambda: Mood.GOOD), "good"),
+        (SimpleLazyObject(lambda: {"a": [SimpleLazyObject(lambda: 3)]}), {"a": [3]}),
+        ({SimpleLazyObject(lambda: "a"): {gettext_lazy("b"): 1}}, {"a": {"b": 1}}),
+        (SimpleLazyObject(lambda: SimpleLazyObject(lambda: 3)), 3),
+        (Range(1, 6), {"lower": 1, "upper": 6, "bounds": "[)"}),
+        (Range(None, decimal.Decimal("1.5"), "(]"), {"lower": None, "upper": "1.5", "bounds": "(]"}),
+        ([Range(empty=True)], [{"empty": True}]),
         ((1, (2,)), [1, [2]]),
         (type("Text", (str,), {})("a"), "a"),
         (type("Count", (int,), {"__repr__": lambda self: "x"})(7), 7),
@@ -114,6 +131,9 @@ def test_values_that_python_has_and_json_has_not_become_text_or_arrays(value, ex
         ({"a": [decimal.Decimal("NaN")]}, "/kwargs/a/0"),
         ({"a": decimal.Decimal("-Infinity")}, "/kwargs/a"),
         ({"a/b~c": NotImplemented}, "/kwargs/a~1b~0c"),
+        ({"a": [SimpleLazyObject(object)]}, "/kwargs/a/0"),
+        ({"a": {SimpleLazyObject(lambda: 1): 2}}, "/kwargs/a"),
+        ({"a": Mock(spec=str)}, "/kwargs/a"),
         ({"a": {"__type__": "uuid", "__value__": "x"}}, "/kwargs/a"),
     ],
     ids=ascii,
