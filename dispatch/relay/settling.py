@@ -52,11 +52,12 @@ class Outcome:
 
     def group(self) -> Hashable:
         """Return a key that rows with the same columns share."""
-        return self.status, self.error, self.wait, self.counted, self.stamp, self.destination
+        ours = self.message.lease_token  # of one claim: several may be settled together
+        return ours, self.status, self.error, self.wait, self.counted, self.stamp, self.destination
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Record the outcomes of one claim in one transaction; return those that were still ours.
+    """Record outcomes in one transaction; return those that were still ours.
 
     A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone.
     """
