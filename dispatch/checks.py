@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, router
 
 from dispatch import conf, registry
-from dispatch.core import trigger_rules
+from dispatch.core import tls, trigger_rules
 from dispatch.core.route_patterns import compile_pattern, too_long
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
@@ -87,6 +87,41 @@ def check_installed(**_: Any) -> list[CheckMessage]:
     return [
         Error("django_celery_results is not installed: results have no table.", hint=hint, id="dispatch.E003")
     ]
+
+
+@register("dispatch")
+def check_brokers(**_: Any) -> list[CheckMessage]:
+    """dispatch.W012: results that cannot be collected. W013: TLS that verifies nobody."""
+    try:
+        brokers = conf.conf.brokers
+    except ConfigurationError:
+        return []  # told by check_settings
+    return [message for broker in brokers.values() for message in (*_results(broker), *_tls(broker))]
+
+
+def _results(broker: conf.Broker) -> Iterator[CheckMessage]:
+    if broker.out_of_reach:
+        yield checks.Warning(
+            f"The results of broker {broker.alias!r} cannot be collected from its RESULT_BACKEND: "
+            f"{broker.out_of_reach}.",
+            hint="Let the worker store results where others can read them, such as redis:// or db+postgresql://; or "
+            "leave RESULT_BACKEND empty if you need none.",
+            id="dispatch.W012",
+        )
+
+
+def _tls(broker: conf.Broker) -> Iterator[CheckMessage]:
+    for key, url, setting in (
+        ("URL", broker.url, "broker_use_ssl"),
+        ("RESULT_BACKEND", broker.result_backend, "redis_backend_use_ssl"),
+    ):
+        if lack := tls.lack(url, broker.conf.get(setting), setting):
+            yield checks.Warning(
+                f"The {key} of broker {broker.alias!r} can be answered by anyone: {lack}.",
+                hint="Write ?ssl_cert_reqs=required into a rediss:// URL; of amqps://, set broker_use_ssl in CONF to "
+                '{"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "…"}.',
+                id="dispatch.W013",
+            )
 
 
 @register(Tags.database)

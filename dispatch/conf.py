@@ -18,6 +18,12 @@ T = TypeVar("T")
 DEFAULT_BROKER = "default"
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 _REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
+#: Where a worker stores results so that no other process finds them, by the scheme of the result backend.
+_OUT_OF_REACH = {
+    "rpc": "it sends each result to the process that sent the message, and the collector is another",
+    "disabled": "it stores nothing",
+    "cache+memory": "each process has a memory of its own",
+}
 _BROKER_KEYS = ("URL", "RESULT_BACKEND", "CONF")
 
 
@@ -44,6 +50,11 @@ class Broker:
     def is_urgent_low(self) -> bool:
         """Whether 0 is the most urgent priority, as on Redis, instead of the least."""
         return self.scheme in _REDIS
+
+    @property
+    def out_of_reach(self) -> str:
+        """Why no other process can read the result backend; empty if one can, or there is none."""
+        return _OUT_OF_REACH.get(self.result_backend.partition("://")[0].lower(), "")
 
     @property
     def serializer(self) -> str:

@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from django.db import (
     DEFAULT_DB_ALIAS,
@@ -25,8 +26,9 @@ from django.db import (
 from django_celery_results.models import TaskResult
 
 from dispatch import outbox, registry
+from dispatch.client.background_calls import SideBySide
 from dispatch.client.result_backend import READY_STATES, Outcome, finished, unreadable
-from dispatch.conf import Broker, conf
+from dispatch.conf import conf
 from dispatch.core import backoff
 from dispatch.core.json_values import to_json
 from dispatch.core.redaction import ascii_only, redact, storable
@@ -44,6 +46,8 @@ CHUNK = 500
 REST = 2.0
 #: How often a result is stored again, where the database may be to blame, until the result is.
 STORE_ATTEMPTS = 3
+#: Seconds for which a sweep waits for a further answer, before those that are there are asked again.
+PATIENCE = 0.1
 
 
 class Collector:
@@ -54,55 +58,75 @@ class Collector:
         self.stop = threading.Event()
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
+        self._asked: SideBySide[list[Outcome] | BrokerUnavailable] = SideBySide()
+        self._chunks: dict[str, Iterator[list[str]]] = {}
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database or result backend that is away is waited for."""
         while not self.stop.is_set():
             began = time.monotonic()
             try:
-                self.sweep()
+                self.sweep(PATIENCE)
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
                 close_broken_connections()
             self.stop.wait(max(conf.RESULTS_POLL_INTERVAL, REST * (time.monotonic() - began)))
 
-    def sweep(self) -> int:
-        """Ask once for every result that is awaited; return how many were handled."""
+    def sweep(self, patience: float | None = None) -> int:
+        """Ask once for every result that is awaited; return how many were handled.
+
+        All result backends are asked at the same time. What one has not answered after ``patience`` seconds without
+        another's answer is left to the next sweep.
+        """
         handled = 0
-        brokers = conf.brokers
-        for alias, task_ids in self._awaited():
-            broker = brokers.get(alias)
-            if self.stop.is_set():
-                break
-            if broker is None or not broker.result_backend or not self._is_due(alias):
-                continue
-            handled += sum(self._handle(outcome) for outcome in self._ask(broker, task_ids))
+        for alias, task_ids in self._awaited().items():
+            if conf.brokers[alias].result_backend.startswith("django-db"):
+                handled += self._handle_all(self._stored_by_worker(task_ids))
+            elif alias not in self._asked.names:
+                self._chunks[alias] = (
+                    task_ids[start : start + CHUNK] for start in range(0, len(task_ids), CHUNK)
+                )
+                self._ask_on(alias)
+        while not self.stop.is_set() and (answers := self._asked.take_first(patience)):
+            handled += sum(self._answered(alias, answer) for alias, answer in answers.items())
         return handled
 
-    def _awaited(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield each broker's alias with a chunk of the task ids whose result is still awaited."""
+    def _awaited(self) -> dict[str, list[str]]:
+        """Return the task ids whose result is still awaited, by the alias of each broker that can be asked."""
         horizon = database_now() - dt.timedelta(seconds=conf.RESULTS_HORIZON)
         rows = OutboxMessage.objects.using(self.using).awaiting_result().filter(published_at__gte=horizon)
         by_broker: dict[str, list[str]] = defaultdict(list)
         for alias, pk in rows.order_by("published_at").values_list("broker", "pk"):
             by_broker[alias].append(str(pk))
-        for alias, ids in by_broker.items():
-            for start in range(0, len(ids), CHUNK):
-                yield alias, ids[start : start + CHUNK]
+        asked = {
+            alias for alias, each in conf.brokers.items() if each.result_backend and not each.out_of_reach
+        }
+        return {alias: ids for alias, ids in by_broker.items() if alias in asked and self._is_due(alias)}
 
-    def _ask(self, broker: Broker, task_ids: Sequence[str]) -> list[Outcome | TaskResult]:
-        if broker.result_backend.startswith("django-db"):
-            return list(
-                TaskResult.objects.using(self.using).filter(task_id__in=task_ids, status__in=READY_STATES)
-            )
-        try:
-            outcomes: list[Outcome | TaskResult] = list(finished(broker.alias, task_ids))
-        except BrokerUnavailable as error:
-            self._postpone(broker.alias)
-            logger.warning("%s", error)
-            return []
-        self._failures.pop(broker.alias, None)
-        return outcomes
+    def _stored_by_worker(self, task_ids: Sequence[str]) -> Iterator[TaskResult]:
+        for start in range(0, len(task_ids), CHUNK):
+            if self.stop.is_set():
+                return
+            ids = task_ids[start : start + CHUNK]
+            yield from TaskResult.objects.using(self.using).filter(task_id__in=ids, status__in=READY_STATES)
+
+    def _ask_on(self, alias: str) -> None:
+        """Ask for the results of the next chunk of task ids, if there is one."""
+        if task_ids := next(self._chunks[alias], None):
+            self._asked.begin(alias, partial(_outcomes, alias, task_ids))
+
+    def _answered(self, alias: str, answer: list[Outcome] | BrokerUnavailable) -> int:
+        """Handle what a result backend answered; return how many results were handled."""
+        if isinstance(answer, BrokerUnavailable):
+            self._postpone(alias)
+            logger.warning("%s", answer)
+            return 0
+        self._failures.pop(alias, None)
+        self._ask_on(alias)
+        return self._handle_all(answer)
+
+    def _handle_all(self, results: Iterable[Outcome | TaskResult]) -> int:
+        return sum(self._handle(found) for found in results)
 
     def _handle(self, found: Outcome | TaskResult) -> bool:
         """Handle one result; what goes wrong with it is told, and stops no other."""
@@ -181,6 +205,13 @@ class Collector:
 
     def _is_due(self, key: str) -> bool:
         return time.monotonic() >= self._not_before.get(key, 0.0)
+
+
+def _outcomes(alias: str, task_ids: Sequence[str]) -> list[Outcome] | BrokerUnavailable:
+    try:
+        return finished(alias, task_ids)
+    except BrokerUnavailable as error:
+        return error
 
 
 class _NotStored(DatabaseError):

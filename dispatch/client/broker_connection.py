@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import kombu
+from amqp.exceptions import AccessRefused, NotFound
 from kombu import Connection, Exchange, Producer
 
 from dispatch.client import celery_apps, kombu_topology
@@ -23,6 +25,10 @@ from dispatch.exceptions import (
 
 #: The most messages that are handed over before an answer is waited for.
 BATCH_SIZE = 500
+MAY_NOT_DECLARE = (
+    ". It is not there, and this account may not declare it: run `manage.py dispatch queues declare` with one that has "
+    "the permission to configure."
+)
 
 
 class Fate(Enum):
@@ -112,14 +118,27 @@ class Session:
             return
         try:
             for entity in kombu_topology.entities(self.table, destination):
-                entity.bind(self.declaring).declare()
+                self._declare(entity)
         except self.errors.lost as error:
             raise self.errors.unavailable("was lost", error) from None
         except Exception as error:  # noqa: BLE001 - amqp's channel errors have no base in common with kombu's
             names = ", ".join(" ".join(entity) for entity in sorted(missing))
             what = f"Broker {self.broker.alias!r} does not accept {names} as the registry has it"
-            raise QueueUnavailable(sentence(what, error)) from None
+            remedy = MAY_NOT_DECLARE if isinstance(error, AccessRefused) else ""
+            raise QueueUnavailable(sentence(what, error) + remedy) from None
         self.declared |= missing
+
+    def _declare(self, entity: kombu.Queue | Exchange) -> None:
+        """Declare a queue or an exchange; where the account may not, what is there must do, as it is."""
+        bound = entity.bind(self.declaring)
+        try:
+            bound.declare()
+        except AccessRefused as refusal:
+            ask = bound.queue_declare if isinstance(bound, kombu.Queue) else bound.declare
+            try:
+                ask(passive=True)
+            except NotFound:
+                raise refusal from None
 
     def put(self, parcel: Parcel) -> None:
         """Give a parcel to kombu's producer: on the wire at once, or into the batch that is open."""
@@ -156,8 +175,7 @@ def connect(broker: Broker) -> Session:
     # py-amqp would wait for each confirmation by itself
     connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
     try:
-        # once per host of the URL, without kombu's pauses of two seconds: the relay does the waiting
-        connection.ensure_connection(max_retries=max(len(connection.alt) - 1, 0), interval_start=0)
+        celery_apps.open_up(connection)
         if kombu_topology.has_exchanges(connection):
             _bound(connection.connection)
         channel = connection.channel()

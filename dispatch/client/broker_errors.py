@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import redis
+import redis.sentinel
 from amqp.exceptions import FrameError, FrameSyntaxError
 from kombu import Connection
 from kombu.exceptions import KombuError
@@ -70,5 +71,7 @@ class BrokerErrors:
 
 def sentence(what: str, error: BaseException) -> str:
     """Return what happened and why, without a password."""
-    reason = redact(str(getattr(error, "reply_text", "") or error)) or type(error).__name__
-    return f"{what}: {reason}"
+    reason = str(getattr(error, "reply_text", "") or error)
+    if redis.sentinel.MasterNotFoundError in (type(error), type(error.__cause__)):
+        reason = reason.partition(" : ")[0]  # what follows are the clients of all sentinels, in full
+    return f"{what}: {redact(reason) or type(error).__name__}"

@@ -13,8 +13,11 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dispatch.conf import Broker, conf
+from dispatch.core import tls
 from dispatch.exceptions import BrokerUnavailable
 
 
@@ -27,43 +30,79 @@ def sender(broker: str, url: str) -> Celery:
 @lru_cache
 def reader(broker: str) -> Celery:
     """Return the app that reads a broker's result backend."""
+    return _reader(broker)
+
+
+def _reader(broker: str) -> Celery:
     entry = conf.brokers[broker]
     timeout = conf.BROKER_TIMEOUT
     defaults = {
         "redis_socket_timeout": timeout,
         "redis_socket_connect_timeout": timeout,
         "redis_backend_health_check_interval": 0,
+        "result_backend_always_retry": False,  # the collector asks again
+        "result_backend_max_retries": 0,
     }
     settings = defaults | dict(entry.conf) | {"broker_url": entry.url}
+    options = dict(settings.get("result_backend_transport_options") or {})
+    settings["result_backend_transport_options"] = options | _sentinels(
+        entry.result_backend, timeout, options
+    )
     return _guest(f"dispatch.{broker}.results", entry.result_backend or "disabled://", settings)
+
+
+@lru_cache
+def stored_results(broker: str) -> Any:
+    """Return the result backend of a broker, which reads failures as the data that is stored, not as exceptions.
+
+    It is one for all threads, where Celery's apps make one for each.
+    """
+    backend: Any = _reader(broker).backend
+    backend.meta_from_decoded = lambda meta: meta
+    return backend
 
 
 def connection(broker: Broker) -> Connection:
     """Return a new connection, not yet opened, every step of which is bounded by ``BROKER_TIMEOUT``.
 
-    The URL is given in full: Celery would let the variable CELERY_BROKER_URL overrule the settings.
+    Several hosts of a URL share it, so that each is tried. The URL is given in full: Celery would let the variable
+    CELERY_BROKER_URL overrule the settings.
     """
     app = sender(broker.alias, broker.url)
     options = dict(broker.conf)
-    transport_options = _bounded(conf.BROKER_TIMEOUT) | dict(options.pop("broker_transport_options", {}))
+    given = dict(options.pop("broker_transport_options", {}))
+    timeout = conf.BROKER_TIMEOUT
+    share = timeout if _names_sentinels(broker.url) else timeout / _hosts(broker.url)
+    transport_options = _bounded(timeout, share) | given | _sentinels(broker.url, timeout, given)
     app.conf.update(options)
     try:
         result: Connection = app.connection_for_write(
-            url=broker.url, connect_timeout=conf.BROKER_TIMEOUT, transport_options=transport_options
+            url=broker.url, connect_timeout=share, transport_options=transport_options
         )
         _ = result.transport  # fails here where the URL names no transport, not at the first use
     except Exception:  # noqa: BLE001 - parsers quote the URL, and so the password, in their own ways
         raise BrokerUnavailable(
             f"Broker {broker.alias!r} has a URL that cannot be used: "
-            f'correct DISPATCH["BROKERS"]["{broker.alias}"]["URL"].'
+            f'correct DISPATCH["BROKERS"]["{broker.alias}"]["URL"].{tls.advice(broker.url)}'
         ) from None
     return result
+
+
+def open_up(connection: Connection) -> None:
+    """Open a connection, over the first host that answers; raises what its driver raises.
+
+    Each is tried once, without kombu's pauses of two seconds: the relay does the waiting. A client of sentinels asks
+    all of them by itself.
+    """
+    tries = 1 if connection.transport_cls == "sentinel" else max(len(connection.alt), 1)
+    connection.ensure_connection(max_retries=tries - 1, interval_start=0)
 
 
 def forget() -> None:
     """Drop every app, for the settings changed or the process was forked."""
     sender.cache_clear()
     reader.cache_clear()
+    stored_results.cache_clear()
 
 
 os.register_at_fork(after_in_child=forget)
@@ -76,11 +115,28 @@ def _guest(name: str, backend: str, settings: Mapping[str, Any]) -> Celery:
     return app
 
 
-def _bounded(timeout: float) -> dict[str, Any]:
+def _names_sentinels(url: str) -> bool:
+    return url.startswith("sentinel://")
+
+
+def _hosts(url: str) -> int:
+    return url.count(";") + 1
+
+
+def _sentinels(url: str, timeout: float, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how sentinels are asked, where the URL names some: redis-py would try each for ten seconds and more."""
+    if not _names_sentinels(url):
+        return {}
+    share = timeout / _hosts(url)
+    bounds = {"socket_timeout": share, "socket_connect_timeout": share, "retry": Retry(NoBackoff(), 0)}
+    return {"sentinel_kwargs": bounds | dict(options.get("sentinel_kwargs") or {})}
+
+
+def _bounded(timeout: float, share: float) -> dict[str, Any]:
     return {
         "max_retries": 0,  # retries are the relay's: one inside kombu duplicates a message that did arrive
-        "socket_timeout": timeout,  # Redis
-        "socket_connect_timeout": timeout,
+        "socket_timeout": share,  # Redis
+        "socket_connect_timeout": share,
         "retry_on_timeout": False,
         "read_timeout": timeout,  # AMQP
         "write_timeout": timeout,

@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from dispatch.client.amqp_confirms import Confirming
+from dispatch.client.background_calls import within_timeout
 from dispatch.client.broker_connection import Attempt, Fate, Parcel, Session, connect
+from dispatch.client.broker_errors import sentence
 from dispatch.client.redis_pipeline import Pipelining
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
@@ -118,21 +122,43 @@ class Publisher:
         """Close the connection; the next publish opens a new one."""
         way, self._way = self._way, None
         if way is not None:
-            way.session.close()
+            _let_go(way)
 
     def _open(self) -> Way:
         """Return the way that is open and alive, or a new one. Raises BrokerUnavailable.
 
         A connection that broke while nothing was on its way costs no message an attempt.
         """
-        if self._way is not None:
-            try:
-                self._way.check()
-            except Exception:  # noqa: BLE001 - whatever it is: nothing was handed over, and connecting will tell
-                self.close()
-        if self._way is None:
-            self._way = _way(connect(self.broker))
+        way, self._way = self._way, None
+        key = ("publisher", self.broker.alias, self.broker.url)
+        if way is not None:
+            # whatever it is: nothing was handed over, and connecting will tell
+            with suppress(Exception):
+                self._way = within_timeout(key, partial(_alive, way), discard=_let_go)
+        try:
+            self._way = self._way or within_timeout(key, partial(_new, self.broker), discard=_let_go)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                sentence(f"Broker {self.broker.alias!r} cannot be reached", error)
+            ) from None
         return self._way
+
+
+def _alive(way: Way) -> Way:
+    try:
+        way.check()
+    except Exception:
+        _let_go(way)
+        raise
+    return way
+
+
+def _let_go(way: Way) -> None:
+    way.session.close()
+
+
+def _new(broker: Broker) -> Way:
+    return _way(connect(broker))
 
 
 def _way(session: Session) -> Way:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pickle import PickleError
-from typing import Any
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import SecurityError
@@ -16,7 +19,11 @@ from celery.states import FAILURE, READY_STATES
 from kombu.exceptions import ContentDisallowed, DecodeError, SerializationError, SerializerNotInstalled
 from kombu.utils.encoding import bytes_to_str
 
-from dispatch.client.celery_apps import reader
+from dispatch.client.background_calls import within_timeout
+from dispatch.client.broker_errors import sentence
+from dispatch.client.celery_apps import reader, stored_results
+from dispatch.conf import conf
+from dispatch.core import tls
 from dispatch.core.redaction import redact, shorten, storable
 from dispatch.exceptions import BrokerUnavailable
 
@@ -42,6 +49,9 @@ UNREADABLE = (
 )
 #: The years in which a task may have ended: each database, and each timezone, has them.
 YEARS = range(1000, 9999)
+
+#: Puts one question to a result backend, and waits for the answer no longer than ``BROKER_TIMEOUT``.
+Ask: TypeAlias = Callable[[Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +86,40 @@ def finished(broker: str, task_ids: Sequence[str]) -> list[Outcome]:
 
     Raises BrokerUnavailable if the result backend cannot be asked.
     """
-    backend = _backend(broker)
+    ask = partial(within_timeout, ("results", broker, conf.brokers[broker].result_backend))
     try:
-        stored = list(_stored(backend, task_ids))
+        backend = ask(lambda: _backend(broker))
+        stored = list(_stored(ask, backend, task_ids))
+        zone = ask(partial(_zone, backend)) if any(each for _, each in stored) else dt.UTC
+    except BrokerUnavailable:
+        raise
     except Exception as error:  # noqa: BLE001 - each backend has its own kinds; each means "not now"
-        reason = redact(str(error)) or type(error).__name__
-        raise BrokerUnavailable(f"The result backend of broker {broker!r} cannot be read: {reason}") from None
-    found = (_read(backend, task_id, each) for task_id, each in stored)
+        raise BrokerUnavailable(
+            sentence(f"The result backend of broker {broker!r} cannot be read", error)
+        ) from None
+    found = (_read(backend, task_id, each, zone) for task_id, each in stored)
     return [outcome for outcome in found if outcome is not None]
 
 
 def _backend(broker: str) -> Any:
     try:
-        return reader(broker).backend
+        return stored_results(broker)
     except Exception:  # noqa: BLE001 - parsers quote the URL, and so the password, in their own ways
         raise BrokerUnavailable(
             f"The result backend of broker {broker!r} cannot be used: "
             f'correct DISPATCH["BROKERS"]["{broker}"]["RESULT_BACKEND"], or install what it needs.'
+            f"{tls.advice(conf.brokers[broker].result_backend)}"
         ) from None
 
 
-def _stored(backend: Any, task_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _stored(ask: Ask, backend: Any, task_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield what the backend holds of each task, not decoded where that can be left to us."""
     if isinstance(backend, BaseKeyValueStoreBackend):
         keys = [backend.get_key_for_task(task_id) for task_id in task_ids]
-        yield from zip(task_ids, _payloads(backend, keys), strict=True)
+        yield from zip(task_ids, _payloads(ask, backend, keys), strict=True)
     else:
         for task_id in task_ids:
-            yield task_id, _meta(backend, task_id)
+            yield task_id, ask(partial(_meta, backend, task_id))
 
 
 def _meta(backend: Any, task_id: str) -> Any:
@@ -113,21 +129,24 @@ def _meta(backend: Any, task_id: str) -> Any:
         return error
 
 
-def _payloads(backend: Any, keys: Sequence[Any]) -> Sequence[Any]:
-    """Return what is stored under each key; memcached answers with a mapping, the others with a list."""
-    found = backend.mget(keys)
+def _payloads(ask: Ask, backend: Any, keys: Sequence[Any]) -> Sequence[Any]:
+    """Return what is stored under each key; memcached answers with a mapping, Redis with a list, S3 one by one."""
+    try:
+        found = ask(lambda: backend.mget(keys))
+    except NotImplementedError:
+        return [ask(partial(backend.get, key)) for key in keys]
     if not isinstance(found, Mapping):
         return list(found)
     by_text = {bytes_to_str(key): value for key, value in found.items()}
     return [by_text.get(bytes_to_str(key)) for key in keys]
 
 
-def _read(backend: Any, task_id: str, stored: Any) -> Outcome | None:
+def _read(backend: Any, task_id: str, stored: Any, zone: dt.tzinfo) -> Outcome | None:
     """Return how a task ended, None if it has not; whatever is odd in what is stored is that task's own failure."""
     if not stored:
         return None
     try:
-        return _outcome(task_id, _decoded(backend, stored))
+        return _outcome(task_id, _decoded(backend, stored), zone)
     except Exception as error:  # noqa: BLE001 - nobody knows what a worker, or somebody else, has stored
         reason = shorten(redact(f"{type(error).__name__}: {error}"))
         return unreadable(task_id, storable(f"The worker stored a result that cannot be read: {reason}"))
@@ -145,7 +164,22 @@ def _decoded(backend: Any, stored: Any) -> Any:
     return json.loads(stored) if backend.serializer == "json" else backend.decode(stored)
 
 
-def _outcome(task_id: str, meta: Any) -> Outcome | None:
+def _zone(backend: Any) -> dt.tzinfo:
+    """Return where the times that a result backend returns without a zone are local.
+
+    Into SQL, Celery writes the worker's local time: PostgreSQL makes it its session's, others drop the zone, so that
+    only ``timezone`` in ``CONF`` can tell it.
+    """
+    if not hasattr(backend, "ResultSession"):
+        return dt.UTC
+    zone: dt.tzinfo = backend.app.timezone
+    with closing(backend.ResultSession()) as session, suppress(ZoneInfoNotFoundError, ValueError):
+        if session.get_bind().dialect.name == "postgresql":
+            zone = ZoneInfo(session.connection().exec_driver_sql("SHOW timezone").scalar_one())
+    return zone
+
+
+def _outcome(task_id: str, meta: Any, zone: dt.tzinfo) -> Outcome | None:
     if not isinstance(meta, dict):
         raise TypeError(f"it is no object, but a {type(meta).__name__}")
     status = _text(meta, "status")
@@ -158,7 +192,7 @@ def _outcome(task_id: str, meta: Any) -> Outcome | None:
         status=status,
         result=storable(json.dumps(_as_data(meta.get("result")), default=str, ensure_ascii=False)),
         traceback=_text(meta, "traceback"),
-        done_at=_moment(meta.get("date_done")),
+        done_at=_moment(meta.get("date_done"), zone),
         worker=_text(meta, "worker"),
     )
 
@@ -181,12 +215,12 @@ def _as_data(result: Any) -> Any:
     return result
 
 
-def _moment(value: Any) -> dt.datetime | None:
+def _moment(value: Any, zone: dt.tzinfo) -> dt.datetime | None:
     """Return the moment that is meant, in UTC."""
     if value is None:
         return None
     moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
-    moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(dt.UTC)
     if moment.year not in YEARS:
         raise ValueError(f"its date_done is {moment.isoformat()}")
     return moment

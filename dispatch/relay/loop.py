@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 
@@ -55,7 +57,7 @@ class Relay:
         while not self.stop.is_set():
             worked = False
             try:
-                worked = bool(self._batch()) or self._is_walking
+                worked = bool(self._batch()) or self._is_walking or bool(self.batches.busy)
                 failures = 0
             except (DatabaseError, InterfaceError) as error:
                 failures += 1
@@ -64,50 +66,64 @@ class Relay:
                 self.stop.wait(backoff.delay(failures, 0.1, 5.0))
             if not worked:
                 self.stop.wait(conf.RELAY_POLL_INTERVAL)
+        with suppress(
+            DatabaseError, InterfaceError
+        ):  # what is not settled is published again: its lease runs out
+            self._rest()
         self.close()
 
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        while not self.stop.is_set() and ((outcomes := self._batch()) or self._is_walking):
+        while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
             total += _published(outcomes)
         self.close()
         return total
 
     def step(self) -> int:
         """Claim, publish and settle one batch; return how many rows were published."""
-        return _published(self._batch())
+        return _published(self._batch() + self._rest())
 
     def _batch(self) -> list[Outcome]:
-        """Claim, publish and settle one batch; return what became of it, nothing where nothing could be claimed."""
+        """Claim a batch and begin to publish it; settle what is over, and return what became of that.
+
+        The brokers are waited for until the first has its part: the others' may be over in a later round.
+        """
         self._settle()  # what the database failed to record last time
         self._sweep()
         snapshot = registry.current()
         self._restamp(snapshot)
         began = time.monotonic()
-        lease = conf.RELAY_LEASE
         rows = claim(
             self.using,
             conf.RELAY_BATCH_SIZE,
-            lease,
+            conf.RELAY_LEASE,
             without=self._left_alone(snapshot),
         )
-        deadline = began + lease * LEASE_USED
-        outcomes = self.batches.publish(coalesced(self.using, rows), snapshot, deadline) if rows else []
-        self._unsettled.keep(outcomes, began + lease)
-        self._settle()
+        deadline = began + conf.RELAY_LEASE * LEASE_USED
+        outcomes = self.batches.begin(coalesced(self.using, rows), snapshot, deadline) if rows else []
+        outcomes += self.batches.first(conf.RELAY_POLL_INTERVAL)
+        self._settle(outcomes)
         self._took = time.monotonic() - began
         return outcomes + [Outcome(row, row.status, "") for row in rows if row.status == Status.SUPERSEDED]
 
-    def _settle(self) -> None:
-        """Record what became of the last claim, and tell who listens."""
+    def _rest(self) -> list[Outcome]:
+        """Wait for what is under way, for as long as it is this relay's, and settle it; return what became of it."""
+        outcomes = self.batches.rest(conf.RELAY_LEASE)
+        self._settle(outcomes)
+        return outcomes
+
+    def _settle(self, outcomes: Sequence[Outcome] = ()) -> None:
+        """Record what became of rows, those the database failed to record before included, and tell who listens."""
+        self._unsettled.keep(outcomes, conf.RELAY_LEASE)
         try:
             settled = self._unsettled.settle()
-        except (DatabaseError, InterfaceError):
+        except (
+            DatabaseError,
+            InterfaceError,
+        ):  # a conflict with others, or a lost connection, is over the second time
             close_broken_connections()
-            settled = (
-                self._unsettled.settle()
-            )  # a conflict with others, or a lost connection, is over the second time
+            settled = self._unsettled.settle()
         for outcome in settled:
             self._announce(outcome)
 
@@ -139,9 +155,9 @@ class Relay:
         return bool(snapshot.paused or snapshot.paused_tasks) and time.monotonic() - self._walked > pause
 
     def _left_alone(self, snapshot: Snapshot) -> LeftAlone:
-        """Return what is paused, or fails just now."""
+        """Return what is paused, fails just now, or has a batch under way."""
         queues = snapshot.table.queues.values()
-        brokers = self.breakers.open("broker")
+        brokers = self.breakers.open("broker") | self.batches.busy
         closed = snapshot.paused | self.breakers.open("queue")
         return LeftAlone(
             queues=closed | {queue.name for queue in queues if queue.broker in brokers},

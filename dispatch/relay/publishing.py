@@ -1,15 +1,18 @@
-"""From claimed rows to outcomes: what is published now, broker by broker."""
+"""From claimed rows to outcomes: what is published now, on all brokers side by side."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from django.utils import timezone
 
 from dispatch import outbox
+from dispatch.client.background_calls import SideBySide
 from dispatch.client.publisher import Fate, Parcel, Publisher
 from dispatch.conf import conf
 from dispatch.core.call import STORED, Call, signatures
@@ -30,40 +33,59 @@ from dispatch.relay.settling import Outcome
 Status = OutboxMessage.Status
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of a claim that go to one broker, as parcels, and in the end what became of each."""
+
+    parcels: Sequence[tuple[OutboxMessage, Parcel]]
+    snapshot: Snapshot
+    answers: Sequence[Fate | PublishError] = ()
+
+
 class Batches:
-    """Publishes the rows of a claim, over one connection per broker."""
+    """Publishes the rows of claims over one connection per broker; no broker waits for another."""
 
     def __init__(self, breakers: Breakers, stop: threading.Event) -> None:
         self.breakers = breakers
         self.stop = stop
         self._publishers: dict[str, Publisher] = {}
+        self._under_way: SideBySide[Batch] = SideBySide()
 
-    def publish(self, rows: Sequence[OutboxMessage], snapshot: Snapshot, deadline: float) -> list[Outcome]:
-        """Publish what can be published, and return what became of each row, in order.
+    @property
+    def busy(self) -> frozenset[str]:
+        """The brokers to which a batch is under way: they are given no other."""
+        return self._under_way.names
+
+    def begin(self, rows: Sequence[OutboxMessage], snapshot: Snapshot, deadline: float) -> list[Outcome]:
+        """Begin to publish what can be published, and return what became of the other rows.
 
         No publish begins after the moment ``deadline`` of the monotonic clock, nor after ``stop`` is set: what is left
         over is pending again.
         """
-        outcomes: dict[int, Outcome] = {}
-        parcels: dict[str, dict[int, Parcel]] = defaultdict(dict)
-        for place, row in enumerate(rows):
+        outcomes: list[Outcome] = []
+        parcels: dict[str, list[tuple[OutboxMessage, Parcel]]] = defaultdict(list)
+        for row in rows:
             found = self._sort(row, snapshot)
             if isinstance(found, Outcome):
-                outcomes[place] = found
+                outcomes.append(found)
             else:
-                parcels[found.destination.broker][place] = found
+                parcels[found.destination.broker].append((row, found))
         for alias, parts in parcels.items():
-            answers = self._hand_over(alias, list(parts.values()), snapshot, deadline)
-            waits = Waits()
-            for (place, parcel), answer in zip(parts.items(), answers, strict=True):
-                outcomes[place] = self._outcome(rows[place], parcel.destination, snapshot, answer, waits)
-        return [outcomes[place] for place in range(len(rows))]
+            self._under_way.begin(alias, partial(self._hand_over, alias, Batch(parts, snapshot), deadline))
+        return outcomes
+
+    def first(self, timeout: float) -> list[Outcome]:
+        """Return what became of the batches that are over, as soon as one is; nothing after ``timeout`` seconds."""
+        return list(self._outcomes(self._under_way.take_first(timeout).values()))
+
+    def rest(self, timeout: float) -> list[Outcome]:
+        """Return what became of all batches, or of those that are over after ``timeout`` seconds."""
+        return list(self._outcomes(self._under_way.take_all(timeout).values()))
 
     def close(self) -> None:
-        """Close the connections to the brokers."""
-        for publisher in self._publishers.values():
-            publisher.close()
-        self._publishers.clear()
+        """Close the connections to the brokers, but those over which a batch is still under way."""
+        for alias in self._publishers.keys() - self.busy:
+            self._publishers.pop(alias).close()
 
     def _sort(self, row: OutboxMessage, snapshot: Snapshot) -> Parcel | Outcome:
         """Return the row as a parcel, or what became of it without one."""
@@ -85,24 +107,28 @@ class Batches:
     def _must_wait(self, row: OutboxMessage, destination: Destination, snapshot: Snapshot) -> bool:
         return (
             row.task_name in snapshot.paused_tasks
-            or destination.broker in self.breakers.open("broker")
+            or destination.broker in self.breakers.open("broker") | self.busy
             or not snapshot.paused.isdisjoint(destination.queues)
             or destination.queue in self.breakers.open("queue")
         )
 
-    def _hand_over(
-        self, alias: str, parcels: Sequence[Parcel], snapshot: Snapshot, deadline: float
-    ) -> Sequence[Fate | PublishError]:
+    def _hand_over(self, alias: str, batch: Batch, deadline: float) -> Batch:
         try:
-            publisher = self._publisher(alias)
+            answers: Sequence[Fate | PublishError] = self._publisher(alias).publish_batch(
+                [parcel for _, parcel in batch.parcels],
+                batch.snapshot.table,
+                until=deadline,
+                go_on=lambda: not self.stop.is_set() and time.monotonic() <= deadline,
+            )
         except BrokerUnavailable as error:
-            return [error] * len(parcels)
-        return publisher.publish_batch(
-            parcels,
-            snapshot.table,
-            until=deadline,
-            go_on=lambda: not self.stop.is_set() and time.monotonic() <= deadline,
-        )
+            answers = [error] * len(batch.parcels)
+        return replace(batch, answers=answers)
+
+    def _outcomes(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
+        for batch in batches:
+            waits = Waits()
+            for (row, parcel), answer in zip(batch.parcels, batch.answers, strict=True):
+                yield self._outcome(row, parcel.destination, batch.snapshot, answer, waits)
 
     def _outcome(
         self,

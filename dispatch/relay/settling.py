@@ -53,11 +53,12 @@ class Outcome:
 
     def group(self) -> Hashable:
         """Return a key that rows with the same columns share."""
-        return self.status, self.error, self.wait, self.counted, self.stamp, self.destination
+        ours = self.message.lease_token  # of one claim: several may be settled together
+        return ours, self.status, self.error, self.wait, self.counted, self.stamp, self.destination
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Record the outcomes of one claim in one transaction; return those that were still ours.
+    """Record outcomes in one transaction; return those that were still ours.
 
     A row whose lease ran out belongs to another relay by now: its token differs, and it is left alone. What was
     recorded may be recorded once more: nobody knows of a commit whether it came before the connection broke.
@@ -77,39 +78,40 @@ def _alike(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:
 
 
 class Unsettled:
-    """What became of the last claim until that is recorded: the broker has what it took, whatever the database does."""
+    """What became of claimed rows until that is recorded: the broker has what it took, whatever the database does."""
 
     def __init__(self, using: str) -> None:
         self.using = using
-        self._outcomes: list[Outcome] = []
-        self._until = 0.0
+        self._kept: list[tuple[float, Outcome]] = []
 
-    def keep(self, outcomes: list[Outcome], until: float) -> None:
-        """Keep the outcomes of a claim whose lease holds until that moment of the monotonic clock."""
-        self._outcomes, self._until = outcomes, until
+    def keep(self, outcomes: Iterable[Outcome], seconds: float) -> None:
+        """Keep outcomes until they are recorded, for no longer than a lease of that many seconds."""
+        until = time.monotonic() + seconds
+        self._kept += [(until, outcome) for outcome in outcomes]
 
     def settle(self) -> list[Outcome]:
         """Record what is kept; return what was still ours.
 
-        Raises what the database raises. Then all is kept for another time while the lease holds, with the errors in
+        Raises what the database raises. Then all is kept for another time while its lease may hold, with the errors in
         letters that every table takes; afterwards another relay may have published it.
         """
         try:
-            settled = settle(self.using, self._outcomes) if self._outcomes else []
+            settled = settle(self.using, [outcome for _, outcome in self._kept]) if self._kept else []
         except (DatabaseError, InterfaceError):
-            self._outcomes = [replace(each, error=ascii_only(each.error)) for each in self._outcomes]
-            if time.monotonic() > self._until:
-                self._forget()
+            self._kept = [(until, replace(each, error=ascii_only(each.error))) for until, each in self._kept]
+            self._forget_expired()
             raise
-        self._outcomes = []
+        self._kept.clear()
         return settled
 
-    def _forget(self) -> None:
-        logger.error(
-            "What became of %d messages could not be recorded while their lease held: they may be published twice.",
-            len(self._outcomes),
-        )
-        self._outcomes = []
+    def _forget_expired(self) -> None:
+        now, kept = time.monotonic(), self._kept
+        self._kept = [(until, each) for until, each in kept if until >= now]
+        if forgotten := len(kept) - len(self._kept):
+            logger.error(
+                "What became of %d messages could not be recorded while their lease held: they may be published twice.",
+                forgotten,
+            )
 
 
 def _write(using: str, members: list[Outcome]) -> int:

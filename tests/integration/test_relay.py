@@ -332,7 +332,7 @@ def test_a_record_that_still_fails_when_the_lease_is_over_is_left_to_the_next_re
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
     unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "no")], until=time.monotonic() - 1)
+    unsettled.keep([Outcome(row, Status.DEAD, "no")], seconds=-1)
     failing += [OperationalError("read-only")]
     with pytest.raises(OperationalError):
         unsettled.settle()
@@ -347,7 +347,7 @@ def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
     unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], time.monotonic() + 60)
+    unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], seconds=60)
     failing += [DataError("Incorrect string value")]
     with pytest.raises(DataError):
         unsettled.settle()

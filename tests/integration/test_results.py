@@ -21,6 +21,7 @@ from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.models.database import database_now
 from dispatch.results import Collector
 from project.notes.models import Note
+from tests.support import servers
 from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -83,7 +84,36 @@ def test_a_failure_keeps_the_exception_and_its_traceback(worker: Celery) -> None
     row = TaskResult.objects.get(task_id=message.pk)
     assert (row.status, row.traceback) == ("FAILURE", "Traceback …")
     kept = json.loads(row.result)
-    assert (kept["exc_type"], kept["exc_message"]) == ("ValueError", ["no such note"])
+    assert kept == {"exc_type": "ValueError", "exc_message": ["no such note"], "exc_module": "builtins"}
+
+
+@pytest.fixture
+def own_postgresql(unique: str) -> Iterator[str]:
+    """A database for results on the real PostgreSQL, whose sessions are not in UTC."""
+    import psycopg
+
+    url = servers.POSTGRESQL.require()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{unique}"')
+        connection.execute(f"ALTER DATABASE \"{unique}\" SET timezone TO 'America/New_York'")
+        yield url.replace("postgres://", "db+postgresql+psycopg://").rpartition("/")[0] + f"/{unique}"
+        connection.execute(f'DROP DATABASE "{unique}" WITH (FORCE)')
+
+
+@pytest.mark.one_database
+def test_the_end_of_a_task_in_postgresql_is_local_to_its_sessions(
+    own_postgresql: str, broker_settings: Callable[..., None]
+) -> None:
+    entry = {"URL": "memory://", "RESULT_BACKEND": own_postgresql, "CONF": {"timezone": "Asia/Tokyo"}}
+    broker_settings("", brokers={"default": entry})
+    make_registry()
+    message = published()
+    app = Celery("worker", backend=own_postgresql, set_as_current=False)
+    app.conf.update(timezone="Asia/Tokyo")
+    before = timezone.now()
+    app.backend.store_result(str(message.pk), 1, "SUCCESS")
+    assert Collector().sweep() == 1
+    assert before <= TaskResult.objects.get(task_id=message.pk).date_done <= timezone.now()
 
 
 def test_a_result_is_handled_once(worker: Celery, received: list[tuple[str, str]]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
@@ -88,6 +90,46 @@ def test_e004_tells_of_a_database_with_a_time_zone_of_its_own(settings, monkeypa
     monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", "Europe/Berlin")
     [found] = messages()["dispatch.E004"]
     assert "DATABASES['default'] sets TIME_ZONE" in found.msg
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("rpc://", "to the process that sent the message"),
+        ("rpc", "to the process that sent the message"),
+        ("cache+memory://", "a memory of its own"),
+        ("disabled://", "stores nothing"),
+    ],
+)
+def test_w012_tells_of_results_that_cannot_be_collected(settings, backend, reason):
+    settings.DISPATCH = {"BROKERS": {"default": {**BROKERS["default"], "RESULT_BACKEND": backend}}}
+    [found] = messages()["dispatch.W012"]
+    assert found.level == WARNING
+    assert "broker 'default' cannot be collected" in found.msg
+    assert reason in found.msg
+
+
+@pytest.mark.parametrize("backend", ["", "redis://host/1", "db+sqlite:///results", "s3://", "django-db"])
+def test_w012_says_nothing_of_results_that_can(settings, backend):
+    settings.DISPATCH = {"BROKERS": {"default": {**BROKERS["default"], "RESULT_BACKEND": backend}}}
+    assert messages() == {}
+
+
+def test_w013_tells_of_a_broker_and_a_result_backend_that_nobody_verifies_without_their_passwords(settings):
+    url = "rediss://user:s3cret@host/{}?ssl_cert_reqs=none"
+    settings.DISPATCH = {"BROKERS": {"default": {"URL": url.format(0), "RESULT_BACKEND": url.format(1)}}}
+    found = messages()["dispatch.W013"]
+    assert [message.msg.partition(" of ")[0] for message in found] == ["The URL", "The RESULT_BACKEND"]
+    assert "ssl_cert_reqs is 'none'" in found[0].msg
+    assert "ssl_cert_reqs=required" in found[0].hint
+    assert "s3cret" not in "".join(message.msg for message in found)
+
+
+def test_w013_reads_the_settings_of_celery_too(settings):
+    conf = {"broker_use_ssl": {"cert_reqs": ssl.CERT_NONE}}
+    settings.DISPATCH = {"BROKERS": {"default": {"URL": "amqps://host//", "CONF": conf}}}
+    [found] = messages()["dispatch.W013"]
+    assert "cert_reqs is 'cert_none'" in found.msg
 
 
 def test_w001_tells_of_a_task_that_has_nowhere_to_go(fresh):

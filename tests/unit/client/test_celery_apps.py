@@ -9,7 +9,11 @@ from celery import current_app
 from django.test import override_settings
 
 from dispatch.client import celery_apps
+from dispatch.client.broker_connection import connect
+from dispatch.client.result_backend import finished
 from dispatch.conf import Broker
+from dispatch.exceptions import BrokerUnavailable
+from tests.support.dead_servers import HangsUp
 
 BROKER = Broker("default", "redis://host:6379/3")
 PROLOGUE = """
@@ -30,6 +34,15 @@ PROLOGUE = """
         assert celery_apps.reader("default").backend is not None
         return [celery_apps.sender("default", "memory://"), celery_apps.reader("default")]
 """
+
+
+@pytest.fixture
+def dead():
+    """Three servers that answer nothing, and count who asked."""
+    servers = [HangsUp() for _ in range(3)]
+    yield servers
+    for server in servers:
+        server.close()
 
 
 def in_a_fresh_process(code):
@@ -137,6 +150,38 @@ def test_transport_options_of_the_settings_win_and_leave_the_others_alone():
     assert connection.transport_options["global_keyprefix"] == "x"
     assert connection.transport_options["socket_connect_timeout"] == 2.0
     assert options == {"broker_transport_options": {"socket_timeout": 9, "global_keyprefix": "x"}}
+
+
+def test_the_hosts_of_a_url_share_the_timeout_so_that_each_is_tried():
+    url = ";".join(f"sentinel://host{number}:26379" for number in range(4))
+    options = {"broker_transport_options": {"master_name": "m", "sentinel_kwargs": {"password": "p"}}}
+    connection = celery_apps.connection(Broker("default", url, conf=options))
+    assert connection.transport_options["socket_timeout"] == 2.0, "of the Redis that they name"
+    kwargs = connection.transport_options["sentinel_kwargs"]
+    assert (kwargs["socket_timeout"], kwargs["socket_connect_timeout"], kwargs["password"]) == (0.5, 0.5, "p")
+    assert celery_apps.connection(Broker("default", "amqp://a;amqp://b")).connect_timeout == 1.0
+
+
+def hosts(scheme, servers):
+    return ";".join(f"{scheme}://127.0.0.1:{server.port}" for server in servers)
+
+
+@pytest.mark.parametrize("scheme", ["sentinel", "amqp", "redis"])
+def test_an_attempt_asks_each_host_once(scheme, dead):
+    broker = Broker("default", hosts(scheme, dead), conf={"broker_transport_options": {"master_name": "m"}})
+    with pytest.raises(BrokerUnavailable, match="cannot be reached") as caught:
+        connect(broker)
+    assert [server.connections for server in dead] == [1, 1, 1]
+    assert "ConnectionPool" not in str(caught.value)
+
+
+def test_a_result_backend_asks_each_sentinel_once(dead, settings):
+    options = {"result_backend_transport_options": {"master_name": "m"}}
+    entry = {"URL": "memory://", "RESULT_BACKEND": hosts("sentinel", dead), "CONF": options}
+    settings.DISPATCH = {"BROKERS": {"default": entry}}
+    with pytest.raises(BrokerUnavailable, match="cannot be read: No master found for 'm'"):
+        finished("default", ["a"])
+    assert [server.connections for server in dead] == [1, 1, 1]
 
 
 def test_any_celery_setting_may_be_given_for_a_broker():

@@ -4,10 +4,12 @@ import datetime as dt
 import json
 
 import pytest
+from celery import Celery
 
 from dispatch.client import celery_apps
 from dispatch.client.result_backend import async_result, finished
 from dispatch.exceptions import BrokerUnavailable
+from tests.support.result_backends import OneByOne
 
 SECRET = "s3cr3t"
 
@@ -29,7 +31,15 @@ def backend(read_from, tmp_path):
     return read_from(f"file://{tmp_path}")
 
 
-def test_only_tasks_that_have_ended_are_returned(backend):
+@pytest.fixture(params=["file", "database", "one by one"])
+def any_backend(request, read_from, tmp_path):
+    """The worker's result backend, of each kind that is asked in its own way."""
+    urls = {"file": f"file://{tmp_path}", "database": f"db+sqlite:///{tmp_path}/results.sqlite3"}
+    OneByOne.stored.clear()
+    return read_from(urls.get(request.param, "tests.support.result_backends.OneByOne"))
+
+
+def test_only_tasks_that_have_ended_are_returned(any_backend):
     for task_id, status in [
         ("a", "SUCCESS"),
         ("b", "STARTED"),
@@ -38,7 +48,7 @@ def test_only_tasks_that_have_ended_are_returned(backend):
         ("e", "FAILURE"),
     ]:
         result = ValueError("no") if status in ("RETRY", "FAILURE", "REVOKED") else 1
-        backend.store_result(task_id, result, status)
+        any_backend.store_result(task_id, result, status)
     assert [outcome.task_id for outcome in finished("default", list("abcdef"))] == ["a", "d", "e"]
 
 
@@ -62,14 +72,27 @@ def test_a_result_is_the_json_that_the_worker_stored(result, backend):
     assert abs(dt.datetime.now(dt.UTC) - outcome.done_at) < dt.timedelta(hours=1)
 
 
-def test_a_failure_is_data_and_never_an_exception_of_the_workers(backend):
+def test_a_failure_is_data_and_never_an_exception_of_the_workers(any_backend):
     kind = type("WorkersOwnError", (Exception,), {"__module__": "worker.errors"})
-    backend.store_result("a", kind("no such note", 5), "FAILURE", traceback="Traceback …")
+    any_backend.store_result("a", kind("no such note", 5), "FAILURE", traceback="Traceback …")
     [outcome] = finished("default", ["a"])
     found = json.loads(outcome.result)
     assert (found["exc_type"], found["exc_module"]) == ("WorkersOwnError", "worker.errors")
     assert found["exc_message"] == ["no such note", 5]
     assert outcome.traceback == "Traceback …"
+
+
+@pytest.mark.parametrize("conf", [{}, {"timezone": "Asia/Tokyo"}, {"timezone": "America/New_York"}], ids=str)
+def test_the_end_of_a_task_in_sql_is_local_to_the_workers_timezone(conf, tmp_path, settings):
+    url = f"db+sqlite:///{tmp_path}/results.sqlite3"
+    entry = {"URL": "memory://", "RESULT_BACKEND": url, "CONF": conf}
+    settings.DISPATCH = {"BROKERS": {"default": entry}}
+    worker = Celery("worker", backend=url, set_as_current=False)
+    worker.conf.update(conf)
+    before = dt.datetime.now(dt.UTC)
+    worker.backend.store_result("a", 1, "SUCCESS")
+    [outcome] = finished("default", ["a"])
+    assert before <= outcome.done_at <= dt.datetime.now(dt.UTC)
 
 
 def test_a_result_can_be_read_as_celerys_own_object(backend):
@@ -84,6 +107,14 @@ def test_a_backend_that_is_not_there_is_told_without_its_password(read_from):
     with pytest.raises(
         BrokerUnavailable, match="result backend of broker 'default' cannot be read"
     ) as caught:
+        finished("default", ["a"])
+    assert SECRET not in str(caught.value)
+
+
+def test_a_redis_over_tls_that_is_not_told_what_to_verify_is_told_of_with_the_remedy(read_from):
+    with pytest.raises(ValueError, match="ssl_cert_reqs"):
+        read_from(f"rediss://user:{SECRET}@127.0.0.1:1/0")
+    with pytest.raises(BrokerUnavailable, match="ssl_cert_reqs=required") as caught:
         finished("default", ["a"])
     assert SECRET not in str(caught.value)
 
