@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 from django_celery_results.models import TaskResult
 
 from dispatch import registry
@@ -27,6 +27,7 @@ from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import OutboxMessage
 from dispatch.models.database import close_broken_connections, database_now
+from dispatch.models.write_transactions import brief_write, write_transaction
 from dispatch.signals import task_finished
 
 logger = logging.getLogger("dispatch.results")
@@ -101,7 +102,7 @@ class Collector:
             return False
         try:
             quiet = suppress_triggers(reason=f"while the result of task {found.task_id} is handled")
-            with transaction.atomic(using=self.using), quiet:
+            with write_transaction(self.using), quiet:
                 if not self._mark(found.task_id):
                     return False  # another collector was here first
                 message = OutboxMessage.objects.using(self.using).get(pk=found.task_id)
@@ -130,7 +131,8 @@ class Collector:
         )
         text = f"A receiver of task_finished failed and is called again: {type(error).__name__}: {error}"
         text = storable(redact(text))
-        OutboxMessage.objects.using(self.using).filter(pk=task_id).update(last_error=text)
+        with brief_write(self.using):
+            OutboxMessage.objects.using(self.using).filter(pk=task_id).update(last_error=text)
 
     def _postpone(self, key: str) -> float:
         self._failures[key] = self._failures.get(key, 0) + 1

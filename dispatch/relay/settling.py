@@ -9,13 +9,13 @@ from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F
 
 from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
+from dispatch.models.write_transactions import write_transaction
 
 logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status
@@ -64,7 +64,7 @@ def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
     for outcome in outcomes:
         groups[outcome.group()].append(outcome)
     settled: list[Outcome] = []
-    with transaction.atomic(using=using):
+    with write_transaction(using):
         for members in groups.values():
             settled += members if _write(using, members) == len(members) else _still_ours(using, members)
     return settled
