@@ -118,7 +118,7 @@ def test_so_does_each_write_that_is_rare(deferred: None, task: TaskDefinition) -
 def test_the_admins_forms_read_and_write_in_a_transaction_that_has_the_lock(
     deferred: None, task: TaskDefinition
 ) -> None:
-    queue, client = Queue.objects.create(name="more"), Client()
+    queue, client, message = Queue.objects.create(name="more"), Client(), send_task(TASK, kwargs=ARGUMENTS)
     client.force_login(User.objects.create_superuser("boss"))
     form = {"name": "other", "broker": "default", "queue_type": "classic", "arguments": "{}"}
     form |= {"bindings-TOTAL_FORMS": "0", "bindings-INITIAL_FORMS": "0"}
@@ -136,14 +136,17 @@ def test_the_admins_forms_read_and_write_in_a_transaction_that_has_the_lock(
     def act() -> None:
         selected = {"action": "pause", "_selected_action": [Queue.objects.get(name="llm").pk]}
         client.post(reverse("admin:dispatch_queue_changelist"), selected)
+        selected = {"action": "cancel", "_selected_action": [message.pk]}
+        client.post(reverse("admin:dispatch_outboxmessage_changelist"), selected)
 
     assert writing(look) == []
-    saved, paused = writing(save), writing(act)
+    done = writing(save) + writing(act)
+    message.refresh_from_db()
+    assert message.status == "cancelled"
     assert not Queue.objects.filter(pk=queue.pk).exists()
     assert Queue.objects.get(name="llm").paused
-    assert [each[0] for each in saved + paused if "dispatch_queue" in "".join(each)] == [
-        "BEGIN EXCLUSIVE"
-    ] * 3
+    ours = [each for each in done if "dispatch_queue" in "".join(each) or "dispatch_outbox" in "".join(each)]
+    assert [each[0] for each in ours] == ["BEGIN EXCLUSIVE"] * 4
 
 
 def test_so_do_imports(deferred: None, task: TaskDefinition) -> None:
