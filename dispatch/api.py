@@ -104,8 +104,9 @@ def send_task(
     what is committed reaches the broker at least once, with this id at every attempt.
 
     The options are those of Celery's ``send_task``: ``countdown``, ``expires`` and the limits in seconds,
-    ``eta`` (or ``expires``) as a timezone-aware datetime, ``priority`` from 0 to 9, 9 most urgent on every
-    broker. A countdown waits in the outbox; ``deliver_eta=True`` leaves the wait to the worker. ``link`` and
+    ``eta`` (or ``expires``) as a timezone-aware datetime, ``priority`` the more urgent the higher on every
+    broker: up to 9 on Redis, up to the queue's highest one on RabbitMQ, as which anything higher counts. A
+    countdown waits in the outbox; ``deliver_eta=True`` leaves the wait to the worker. ``link`` and
     ``link_error`` name tasks that the worker sends afterwards. ``using`` names the database whose outbox is
     written.
 

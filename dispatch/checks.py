@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,11 +18,19 @@ from dispatch.core.route_patterns import compile_pattern, too_long
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import RegistryVersion, Route
+from dispatch.models.write_transactions import is_deferred
 from dispatch.registry import priority_warnings
 from dispatch.registry.snapshot_loader import find_router
 from dispatch.triggers.code_triggers import declared
 from dispatch.triggers.django_hooks import keeps_autocommit
 from dispatch.triggers.trigger_index import index, is_foreign
+
+#: As docs/howto/production.md has them.
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode = WAL;",
+    "timeout": 20,
+}
 
 
 @register("dispatch")
@@ -146,6 +155,37 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
         ]
     except DatabaseError:
         return []  # a migration is pending, of which this check must not keep anyone
+
+
+@register(Tags.database)
+def check_sqlite(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """dispatch.W014: a SQLite refuses, or holds up, some writes of one process beside those of another."""
+    return [
+        checks.Warning(
+            f"Database {alias!r} is a SQLite {' and '.join(lacks)}.",
+            hint=f'DATABASES[{alias!r}]["OPTIONS"] = {json.dumps(SQLITE_OPTIONS)}',
+            id="dispatch.W014",
+        )
+        for alias in databases or ()
+        if router.allow_migrate_model(alias, RegistryVersion)
+        and (lacks := _lacks_of_sqlite(connections[alias]))
+    ]
+
+
+def _lacks_of_sqlite(connection: Any) -> list[str]:
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return []
+    lacks = []
+    if is_deferred(connection):
+        lacks.append(
+            "whose transactions take the write lock at their first write: one that has read by then fails at once "
+            "where another process writes (database is locked)"
+        )
+    with connection.cursor() as cursor:
+        [mode] = cursor.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        lacks.append("without a write-ahead log: who reads and who writes wait for each other")
+    return lacks
 
 
 def _destinations(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:

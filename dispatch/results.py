@@ -15,14 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from django.db import (
-    DEFAULT_DB_ALIAS,
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    transaction,
-)
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError
 from django_celery_results.models import TaskResult
 
 from dispatch import outbox, registry
@@ -36,6 +29,7 @@ from dispatch.core.trigger_suppression import suppress_triggers
 from dispatch.exceptions import BrokerUnavailable, UnreadableMessage
 from dispatch.models import OutboxMessage
 from dispatch.models.database import close_broken_connections, database_now
+from dispatch.models.write_transactions import brief_write, write_transaction
 from dispatch.signals import task_finished
 
 logger = logging.getLogger("dispatch.results")
@@ -169,7 +163,7 @@ class Collector:
     def _finish(self, found: Outcome | TaskResult, *, plainly: bool = False) -> bool:
         """Store the result, run the receivers and mark the message, all or nothing."""
         quiet = suppress_triggers(reason=f"while the result of task {found.task_id} is handled")
-        with transaction.atomic(using=self.using), quiet:
+        with write_transaction(self.using), quiet:
             if not self._mark(found):
                 return False  # another collector was here first
             message = OutboxMessage.objects.using(self.using).get(pk=found.task_id)
@@ -193,9 +187,11 @@ class Collector:
         text = f"A receiver of task_finished failed and is called again: {_told(error)}"
         row = OutboxMessage.objects.using(self.using).filter(pk=task_id)
         try:
-            row.update(last_error=text)
+            with brief_write(self.using):
+                row.update(last_error=text)
         except DatabaseError:  # of letters, perhaps, that the table does not have
-            row.update(last_error=ascii_only(text))
+            with brief_write(self.using):
+                row.update(last_error=ascii_only(text))
 
     def _postpone(self, key: str) -> float:
         self._failures[key] = self._failures.get(key, 0) + 1

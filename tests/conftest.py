@@ -107,6 +107,19 @@ def broker_settings(settings: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
+def deferred(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[None]:
+    """SQLite as Django opens it by default: a transaction takes its lock at the first write."""
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite has deferred transactions")
+    connection.close()
+    monkeypatch.delitem(connection.settings_dict["OPTIONS"], "transaction_mode")
+    yield
+    connection.close()
+
+
+@pytest.fixture
 def unique() -> str:
     """A name that nobody else uses on a shared server."""
     return f"dispatch-test-{uuid.uuid4().hex[:12]}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import router
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.html import format_html
@@ -18,6 +20,7 @@ from dispatch.admin.widgets import (
 )
 from dispatch.conf import DEFAULT_BROKER, conf
 from dispatch.exceptions import ConfigurationError
+from dispatch.models.write_transactions import write_transaction
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -92,6 +95,20 @@ class Admin(ModelAdmin):
         if isinstance(widget, RelatedFieldWidgetWrapper):
             widget.can_delete_related = False  # a red cross beside a choice is taken for "clear it"
         return field
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with self._writing(request):
+            return super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        with self._writing(request):
+            return super().delete_view(request, *args, **kwargs)
+
+    def _writing(self, request: HttpRequest) -> AbstractContextManager[None]:
+        """Open the transaction in which Django reads a row and then writes it."""
+        return (
+            write_transaction(router.db_for_write(self.model)) if request.method == "POST" else nullcontext()
+        )
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         return super().get_changelist_form(request, **{"form": Form, **kwargs})

@@ -9,7 +9,6 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _t
@@ -19,6 +18,7 @@ from django.utils.translation import ngettext, ngettext_lazy
 from dispatch import outbox
 from dispatch.admin import widgets
 from dispatch.models import OutboxMessage
+from dispatch.models.write_transactions import write_transaction
 
 Status = OutboxMessage.Status
 
@@ -83,7 +83,7 @@ MOVES = {
 def perform(verb: str, request: HttpRequest, rows: QuerySet[Any]) -> None:
     """Do it to all rows that allow it, and tell the user how many did and why others did not."""
     move = MOVES[verb]
-    with transaction.atomic(using=rows.db):
+    with write_transaction(rows.db):
         before = _counts(rows)
         empty = 0 if move.run is not requeue else rows.filter(broker="", status__in=move.statuses).count()
         single = rows.order_by().first() if sum(before.values()) == 1 else None

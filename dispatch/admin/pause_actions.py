@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import widgets
 from dispatch.admin.explanations.section import ExplainedAdmin
+from dispatch.models.write_transactions import write_transaction
 
 MOST_NAMED = 10
 
@@ -45,7 +45,7 @@ class PausingAdmin(ExplainedAdmin):
         return widgets.badge("paused", _("paused")) if row.paused else widgets.badge("active", _("active"))
 
     def _set_paused(self, request: HttpRequest, queryset: QuerySet[Any], paused: bool) -> str:
-        with transaction.atomic(using=queryset.db):
+        with write_transaction(queryset.db):
             rows = list(queryset.filter(paused=not paused))
             queryset.filter(pk__in=[row.pk for row in rows]).update(paused=paused)
             for row in rows:

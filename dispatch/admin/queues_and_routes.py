@@ -110,8 +110,8 @@ class QueueAdmin(PausingAdmin):
             {
                 "fields": ("default_priority", "max_priority"),
                 "description": _(
-                    "Leave both empty if the order of messages does not matter. They go from 0 to 9, 9 most urgent, on "
-                    "every broker."
+                    "Leave both empty if the order of messages does not matter. The higher, the more urgent, on every "
+                    "broker: up to 9 on Redis, up to the highest priority on RabbitMQ."
                 ),
             },
         ),

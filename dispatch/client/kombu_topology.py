@@ -8,7 +8,8 @@ from typing import Any
 import kombu
 
 from dispatch.conf import Broker
-from dispatch.core.routing import HIGHEST_PRIORITY, Destination, Exchange, Queue, RoutingTable
+from dispatch.core.priority_order import number_on_redis
+from dispatch.core.routing import Destination, Exchange, Queue, RoutingTable
 
 
 def has_exchanges(connection: kombu.Connection) -> bool:
@@ -38,12 +39,12 @@ def broker_priority(connection: kombu.Connection, priority: int | None) -> int |
     """Return the number the broker understands; on Redis 0 is most urgent."""
     if priority is None or connection.transport.driver_type != "redis":
         return priority
-    return HIGHEST_PRIORITY - priority
+    return number_on_redis(priority)
 
 
 def number_on(broker: Broker, priority: int | None) -> int | None:
     """Return :func:`broker_priority` without a connection, for those who only want to know."""
-    return HIGHEST_PRIORITY - priority if broker.is_urgent_low and priority is not None else priority
+    return number_on_redis(priority) if broker.is_urgent_low and priority is not None else priority
 
 
 def entities(table: RoutingTable, destination: Destination) -> list[kombu.Queue | kombu.Exchange]:

@@ -70,7 +70,7 @@ SHOWN_APART = ("task", "id", "argsrepr", "kwargsrepr")
 
 @dataclass(frozen=True, slots=True)
 class Peeked:
-    """A waiting message, by its headers; ``priority`` is 0 to 9, 9 most urgent, None where it has none."""
+    """A waiting message, by its headers; ``priority`` is the more urgent the higher, None where it has none."""
 
     task: str
     task_id: str

@@ -14,6 +14,7 @@ from dispatch.core.redaction import redact
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidConfiguration
 from dispatch.models import RegistryVersion
+from dispatch.models.write_transactions import write_transaction
 
 QUEUES = next(section for section in SECTIONS if section.name == "queues")
 ROUTES = next(section for section in SECTIONS if section.is_ordered)
@@ -227,7 +228,7 @@ def apply(document: Document, using: str, *, prune: bool = False, expected: Chan
     Raises InvalidConfiguration, and changes nothing, for rows that cannot be stored, and where the registry was changed
     since ``expected`` was shown.
     """
-    with transaction.atomic(using=using):
+    with write_transaction(using):
         RegistryVersion.bump(using)  # whoever imports at the same time waits here
         changes, problems = Writer(document, using, prune=prune).write()
         if problems:
@@ -240,7 +241,7 @@ def apply(document: Document, using: str, *, prune: bool = False, expected: Chan
 
 
 def _attempt(document: Document, using: str, prune: bool) -> tuple[Changes, list[Problem]]:
-    with transaction.atomic(using=using):
+    with write_transaction(using):
         try:
             return Writer(document, using, prune=prune).write()
         finally:

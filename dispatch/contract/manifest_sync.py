@@ -14,6 +14,7 @@ from dispatch.contract.manifest_diff import Difference, Known, difference
 from dispatch.contract.sync_impact import Effect, effects
 from dispatch.core import manifest as documents
 from dispatch.models import Manifest, OutboxMessage, RegistryVersion, TaskDefinition
+from dispatch.models.write_transactions import write_transaction
 
 #: The columns that follow the manifest; all others are the operator's.
 FOLLOWING = (
@@ -54,7 +55,7 @@ def sync(
     in code. With ``refuse_breaking``, nothing is written if something that could be sent cannot be sent any more.
     """
     using = router.db_for_write(TaskDefinition)
-    with transaction.atomic(using=using):
+    with transaction.atomic(using=using) if dry_run else write_transaction(using):
         if not dry_run:
             _wait_for_others(using)
         known = Known.load(using)

@@ -287,4 +287,6 @@ def _check_destination(call: Call) -> None:
         )
     priority: Any = call.priority
     if priority is not None and (type(priority) is not int or not 0 <= priority <= HIGHEST_PRIORITY):
-        raise InvalidOption(f"priority must be a whole number from 0 to 9, 9 most urgent, not {priority!r}.")
+        raise InvalidOption(
+            f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {priority!r}."
+        )

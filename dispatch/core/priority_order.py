@@ -14,6 +14,7 @@ from typing import Any
 from dispatch.core.routing import HIGHEST_PRIORITY
 
 PRIORITIES = range(HIGHEST_PRIORITY + 1)
+HIGHEST_ON_REDIS = 9
 REDIS_STEPS = (0, 3, 6, 9)
 QUORUM_UNSET = 4
 
@@ -25,20 +26,22 @@ NO_HIGHEST = (
 STREAM = "A stream keeps no priorities: every message waits its turn."
 QUORUM = (
     "What a quorum queue makes of it depends on RabbitMQ's version: before 4.0 it is ignored, up to 4.2 only 0 to 4 "
-    "and 5 to 9 are told apart, from 4.3 on all are."
+    "and what is above are told apart, from 4.3 on 0 to 9 at least."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """How one queue orders what waits: ``ranks`` are what 0 to 9 count as, the greatest first in turn.
+    """How one queue orders what waits: ``ranks`` are what 0 to 255 count as, the greatest first in turn.
 
     ``unset`` is what a message without a priority counts as. ``caveat`` says why priorities are ignored, or may be.
+    What is above ``highest`` counts as that.
     """
 
     ranks: tuple[int, ...]
     unset: int
     caveat: str = ""
+    highest: int = HIGHEST_PRIORITY
 
     def rank(self, priority: int | None) -> int:
         """Return what a priority counts as in this queue."""
@@ -48,10 +51,6 @@ class Ordering:
     def is_kept(self) -> bool:
         """Whether the queue orders anything at all."""
         return len(set(self.ranks)) > 1
-
-    def equals(self, priority: int) -> tuple[int, ...]:
-        """Return the other priorities that count as the same."""
-        return tuple(p for p in PRIORITIES if p != priority and self.ranks[p] == self.ranks[priority])
 
     def place_of_unset(self) -> str:
         """Say where messages without a priority stand among the others."""
@@ -71,7 +70,7 @@ def ordering_on_amqp(arguments: Mapping[str, Any]) -> Ordering:
         return _unordered(STREAM)
     if not isinstance(highest, int) or highest < 1:
         return _unordered(NO_HIGHEST)
-    return Ordering(tuple(min(priority, highest) for priority in PRIORITIES), 0)
+    return Ordering(tuple(min(priority, highest) for priority in PRIORITIES), 0, highest=highest)
 
 
 def ordering_on_redis(steps: Sequence[int] = REDIS_STEPS) -> Ordering:
@@ -79,8 +78,13 @@ def ordering_on_redis(steps: Sequence[int] = REDIS_STEPS) -> Ordering:
     if len(set(steps)) < 2:
         return _unordered("The broker's priority_steps hold a single step: every message waits its turn.")
     last = len(steps) - 1
-    ranks = [last - (bisect(steps, HIGHEST_PRIORITY - priority) - 1) % len(steps) for priority in PRIORITIES]
-    return Ordering(tuple(ranks), ranks[HIGHEST_PRIORITY])
+    ranks = [last - (bisect(steps, number_on_redis(p)) - 1) % len(steps) for p in PRIORITIES]
+    return Ordering(tuple(ranks), ranks[HIGHEST_ON_REDIS], highest=HIGHEST_ON_REDIS)
+
+
+def number_on_redis(priority: int) -> int:
+    """Return the number for kombu's Redis transport, where 0 of 0 to 9 is the most urgent; and the other way round."""
+    return HIGHEST_ON_REDIS - min(priority, HIGHEST_ON_REDIS)
 
 
 def ordering_elsewhere() -> Ordering:

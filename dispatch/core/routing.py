@@ -17,7 +17,8 @@ from dispatch.core.route_patterns import Matcher, compile_pattern
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import NoDestination
 
-HIGHEST_PRIORITY = 9
+#: What AMQP allows. How many of them count is the queue's: :mod:`dispatch.core.priority_order`.
+HIGHEST_PRIORITY = 255
 Entity = TypeVar("Entity")
 
 
@@ -130,8 +131,8 @@ class Destination:
     """A resolved exchange, routing key and priority on one broker.
 
     ``queues`` are the queues the message reaches by the registry's bindings: what is published to on brokers
-    without exchanges. ``queue`` is the one that was asked for, or "" where an exchange was. ``priority`` is 0 to 9, 9
-    most urgent, on every broker.
+    without exchanges. ``queue`` is the one that was asked for, or "" where an exchange was. ``priority`` is the more
+    urgent the higher, on every broker.
     """
 
     broker: str

@@ -12,7 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.signals import registry_changed
 
-PRIORITY = MaxValueValidator(HIGHEST_PRIORITY, _("Priorities go from 0 to 9, 9 most urgent."))
+PRIORITY = MaxValueValidator(HIGHEST_PRIORITY, _("Priorities go from 0 to 255."))
+PRIORITY_HELP = _(
+    "The higher, the more urgent: up to 9 on Redis, up to the queue's highest priority on RabbitMQ."
+)
 
 
 class RegistryVersion(models.Model):

@@ -16,7 +16,7 @@ from dispatch.core import route_patterns, routing
 from dispatch.core.codecs import COMPRESSIONS, absence
 from dispatch.core.schema.parameters import Parameters
 from dispatch.exceptions import ConfigurationError
-from dispatch.models.registry_version import PRIORITY, RegistryModel
+from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
 from dispatch.models.topology import Exchange, Queue
 
 SECONDS = MinValueValidator(0, _("A number of seconds, 0 or more."))
@@ -33,7 +33,7 @@ class WithTarget(RegistryModel):
     )
     routing_key = models.CharField(_("routing key"), max_length=255, blank=True)
     priority = models.PositiveSmallIntegerField(
-        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=_("0 to 9, 9 most urgent.")
+        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=PRIORITY_HELP
     )
 
     class Meta(RegistryModel.Meta):

@@ -18,7 +18,7 @@ from dispatch.models.hookable_columns import (
     find_model,
     operators,
 )
-from dispatch.models.registry_version import PRIORITY, RegistryModel
+from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
 from dispatch.models.routes_and_tasks import SECONDS, TaskDefinition
 from dispatch.models.topology import Queue
 
@@ -67,7 +67,7 @@ class Trigger(RegistryModel):
         help_text=_("Empty: where the task's routes lead."),
     )
     priority = models.PositiveSmallIntegerField(
-        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=_("0 to 9, 9 most urgent.")
+        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=PRIORITY_HELP
     )
     countdown = models.FloatField(
         _("countdown"), null=True, blank=True, help_text=_("Seconds to wait before sending.")

@@ -62,13 +62,10 @@ def _ignored(queue: Queue, kept: Ordering, used: set[int]) -> Iterator[str]:
         return
     if kept.caveat:
         yield f"{what} in queue {queue.name!r}: {kept.caveat}"
-    highest = queue.arguments.get("x-max-priority")
-    above = sorted(p for p in used if isinstance(highest, int) and p > highest)
-    if above and not kept.caveat:
-        yield (
-            f"{'Priority' if len(above) == 1 else 'Priorities'} {_listed(above)} would count as {highest} in queue "
-            f"{queue.name!r}, the highest it was declared with."
-        )
+    above = sorted(p for p in used if p > kept.highest)
+    if above:
+        cut = f"{'Priority' if len(above) == 1 else 'Priorities'} {_listed(above)}"
+        yield f"{cut} would count as {kept.highest} in queue {queue.name!r}, the highest there."
     for group in priority_order.collisions(kept, used - set(above)):
         yield (
             f"Priorities {_listed(group)} are one and the same in queue {queue.name!r}: its broker does not tell them "

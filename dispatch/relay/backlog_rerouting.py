@@ -18,6 +18,7 @@ from dispatch import outbox
 from dispatch.exceptions import SendError, UnreadableMessage
 from dispatch.models import OutboxMessage
 from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.models.write_transactions import brief_write
 from dispatch.registry import Snapshot
 
 Stamp = tuple[str, str]
@@ -81,7 +82,8 @@ class Walk:
             kinds[Kind(*kind)].append(pk)
         for (broker, queue), ids in self._moves(kinds).items():
             # asks the status again: another relay may have claimed some
-            self.moved += self._pending().filter(pk__in=ids).update(broker=broker, queue=queue)
+            with brief_write(self.using):
+                self.moved += self._pending().filter(pk__in=ids).update(broker=broker, queue=queue)
         self._after = found[-1][:2] if found else self._after
         if len(found) < CHUNK and self._is_last:
             self.done, self._again, self._after = not self._again, False, None

@@ -18,6 +18,7 @@ from django.db import DataError, connections, transaction
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.models.write_transactions import brief_write
 
 Status = OutboxMessage.Status
 #: What a driver or a field raises for a value that Python cannot hold, such as PostgreSQL's infinite date.
@@ -85,7 +86,10 @@ def release_expired(using: str) -> int:
     expired = OutboxMessage.objects.using(using).filter(
         status=Status.CLAIMED, lease_expires_at__lt=database_now()
     )
-    return expired.update(status=Status.PENDING, lease_token=None, lease_expires_at=None)
+    if not expired.exists():  # as a rule: then nothing is locked
+        return 0
+    with brief_write(using):
+        return expired.update(status=Status.PENDING, lease_token=None, lease_expires_at=None)
 
 
 def _claim_locked(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> list[OutboxMessage]:
@@ -100,9 +104,11 @@ def _claim_locked(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> li
 
 
 def _claim_conditionally(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> list[OutboxMessage]:
-    rows = OutboxMessage.objects.using(using)
-    if not rows.filter(status=Status.PENDING, pk__in=due.values("pk")).update(**leased):
+    if not due.exists():  # an UPDATE takes the write lock even where it finds no row
         return []
+    rows = OutboxMessage.objects.using(using)
+    with brief_write(using):
+        rows.filter(status=Status.PENDING, pk__in=due.values("pk")).update(**leased)
     mine = rows.filter(status=Status.CLAIMED, lease_token=leased["lease_token"])
     return _read(mine.order_by("available_at", "id"))
 

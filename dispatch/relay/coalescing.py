@@ -14,6 +14,7 @@ from django.db.models import OuterRef, Subquery
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.models.write_transactions import brief_write
 
 Status = OutboxMessage.Status
 #: A later message in one of these carries the latest arguments, or has carried them.
@@ -28,7 +29,8 @@ def coalesced(using: str, claimed: Sequence[OutboxMessage]) -> list[OutboxMessag
         row for row in keyed if (latest.get(row.pk) or row.pk) != row.pk
     ]  # None: another relay settled it
     for row in superseded:
-        _supersede(using, row, latest[row.pk])
+        with brief_write(using):
+            _supersede(using, row, latest[row.pk])
     return [row for row in claimed if row.status != Status.SUPERSEDED]
 
 

@@ -10,13 +10,14 @@ from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.db.models import F
 
 from dispatch.core.redaction import ascii_only, storable
 from dispatch.core.routing import Destination
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
+from dispatch.models.write_transactions import write_transaction
 
 logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status
@@ -64,7 +65,7 @@ def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
     recorded may be recorded once more: nobody knows of a commit whether it came before the connection broke.
     """
     settled: list[Outcome] = []
-    with transaction.atomic(using=using):
+    with write_transaction(using):
         for members in _alike(outcomes):
             settled += members if _write(using, members) == len(members) else _still_ours(using, members)
     return settled

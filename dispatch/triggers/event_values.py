@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
+from dispatch.models.write_transactions import lock_before_reading
 from dispatch.triggers.stored_values import OWN_TYPES, OnlyDatabaseKnowsError, is_known, reloaded
 from dispatch.triggers.trigger_index import AnyTrigger
 
@@ -168,6 +169,7 @@ def compared(
 
 def read(instance: Model, names: Iterable[str], using: str) -> Row | None:
     """Return some columns of the object's row, None if there is none."""
+    lock_before_reading(type(instance), using)
     rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
     return rows.values(*{_column(type(instance), name).attname for name in names}).first()
 

@@ -14,6 +14,7 @@ from django.db import NotSupportedError, connections, models, transaction
 
 from dispatch.core import trigger_rules
 from dispatch.core.trigger_suppression import suppressed
+from dispatch.models.write_transactions import lock_before_reading
 from dispatch.triggers import event_values
 from dispatch.triggers.event_values import Event
 from dispatch.triggers.firing import fire, gathered, log_suppressed
@@ -139,6 +140,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 def _locked(rows: models.QuerySet[ModelT]) -> models.QuerySet[ModelT]:
     if _is_computed(rows.query):
         rows = rows.model._base_manager.using(rows.db).filter(pk__in=rows.values("pk"))
+    lock_before_reading(rows.model, rows.db)
     can_lock_one_table = connections[rows.db].features.has_select_for_update_of
     return rows.select_for_update(of=("self",) if can_lock_one_table else ())
 
@@ -191,6 +193,7 @@ def _rows_by(
     rows: models.QuerySet[Any], key: Sequence[str], objs: Sequence[models.Model], names: Iterable[str]
 ) -> Rows:
     """Return the rows that are there already, by what identifies them."""
+    lock_before_reading(rows.model, rows.db)
     stored = rows.model._base_manager.using(rows.db)
     identifying = [_field(rows.model, name).attname for name in key] or ["pk"]
     found: Rows = {}

@@ -333,7 +333,7 @@ def test_every_row_that_cannot_be_stored_is_told_and_nothing_is(write):
         minimal(
             queues=[
                 {"name": "good"},
-                {"name": "stt", "max_priority": 10},
+                {"name": "stt", "max_priority": 256},
                 {"name": "x", "broker": "nowhere"},
             ],
             routes=[{"pattern": "(", "kind": "regex", "queue": "good"}, {"pattern": "a.*", "queue": "god"}],

@@ -6,7 +6,6 @@ import pytest
 
 from dispatch import registry
 from dispatch.api import send_task
-from dispatch.core.priority_order import PRIORITIES
 from dispatch.models import Queue
 from dispatch.registry import priority_warnings
 from dispatch.relay import Relay
@@ -16,7 +15,8 @@ from tests.support.registry import ARGUMENTS, TASK
 
 pytestmark = pytest.mark.one_database
 
-SENT = [None, *PRIORITIES, None, *reversed(PRIORITIES)]
+NUMBERS = (*range(13), 255)
+SENT = [None, *NUMBERS, None, *reversed(NUMBERS)]
 
 
 def received(broker: Broker, **columns: object) -> tuple[list[int | None], list[int | None]]:
@@ -37,8 +37,9 @@ def test_a_queue_gives_out_what_the_ordering_foretells(broker: Broker) -> None:
     assert got == foretold
 
 
-def test_what_is_above_the_highest_priority_counts_as_it(broker: Broker) -> None:
-    got, foretold = received(broker, max_priority=5)
+@pytest.mark.parametrize("highest", [5, 10, 255])
+def test_what_is_above_the_highest_priority_counts_as_it(broker: Broker, highest: int) -> None:
+    got, foretold = received(broker, max_priority=highest)
     assert got == foretold
 
 

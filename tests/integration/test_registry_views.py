@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,17 +27,6 @@ def known_tasks() -> set[str]:
 
 
 # -- SQLite's deferred transactions ---------------------------------------------------------------
-
-
-@pytest.fixture
-def deferred(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """SQLite as Django opens it by default: a transaction takes its lock at the first write."""
-    if connection.vendor != "sqlite":
-        pytest.skip("only SQLite has deferred transactions")
-    connection.close()
-    monkeypatch.delitem(connection.settings_dict["OPTIONS"], "transaction_mode")
-    yield
-    connection.close()
 
 
 def test_no_deferred_transaction_begins_with_a_look_at_the_registry(deferred: None) -> None:

@@ -51,7 +51,7 @@ def sides(
         broker_settings(found["redis"].proxied, brokers=brokers, BROKER_TIMEOUT=0.5)
         make_registry()
         make_queue(found["redis"].queue)
-        make_queue(found["rabbitmq"].queue, broker="rabbit", max_priority=9)
+        make_queue(found["rabbitmq"].queue, broker="rabbit", max_priority=10)
         yield found
 
 
@@ -69,7 +69,7 @@ def send(side: Side, priority: int | None = None) -> str:
 def test_each_broker_gets_its_own_messages_with_its_own_number_for_a_priority(
     sides: dict[str, Side], relay: Relay
 ) -> None:
-    sent = {kind: [send(side, priority) for priority in (2, 9)] for kind, side in sides.items()}
+    sent = {kind: [send(side, priority) for priority in (2, 10)] for kind, side in sides.items()}
     assert relay.drain() == 4
     received = {
         kind: [
@@ -79,9 +79,9 @@ def test_each_broker_gets_its_own_messages_with_its_own_number_for_a_priority(
         for kind, side in sides.items()
     }
     lazy, urgent = sent["redis"]
-    assert received["redis"] == [(urgent, 0), (lazy, 7)], "0 is the most urgent"
+    assert received["redis"] == [(urgent, 0), (lazy, 7)], "0 is the most urgent, and 10 counts as 9"
     lazy, urgent = sent["rabbitmq"]
-    assert received["rabbitmq"] == [(urgent, 9), (lazy, 2)], "9 is the most urgent"
+    assert received["rabbitmq"] == [(urgent, 10), (lazy, 2)], "the range is the queue's"
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])

@@ -102,6 +102,8 @@ def names_place(level):
 # -- configurations ---------------------------------------------------------------------
 
 keys = st.sampled_from(KEYS)
+PRIORITIES = st.integers(0, 12) | st.just(255)
+HIGHEST_ON_REDIS = 9
 TYPES = {
     "redis": ("direct", "topic", "topic", "fanout"),
     "amqp": ("direct", "topic", "topic", "fanout", "headers"),
@@ -131,7 +133,7 @@ def settings(draw, first):
         "task_default_routing_key": draw(st.sampled_from([None, "celery", "media.video"])),
         "task_create_missing_queues": any(q.name == default for q in declared) is False
         or draw(st.integers(0, 3)) > 0,
-        "task_queue_max_priority": draw(st.sampled_from([None, 5, 10])),
+        "task_queue_max_priority": draw(st.sampled_from([None, 5, 10, 255])),
         "task_default_priority": draw(st.sampled_from([None, None, 4])),
         "task_routes": draw(_routes(places, types, first)),
     }
@@ -167,13 +169,13 @@ def _places(queues):
 
 
 def _values(places, types):
-    rest = {"routing_key": keys, "priority": st.integers(0, 9)}
+    rest = {"routing_key": keys, "priority": PRIORITIES}
     queue = st.sampled_from([*QUEUES, *QUEUES, "everyone", "fresh"])
     place = places.map(lambda found: {"exchange": found[0], "routing_key": found[1]})
     return st.one_of(
         queue,
         st.fixed_dictionaries({"queue": queue}, optional=rest),
-        _joined(place, st.fixed_dictionaries({}, optional={"priority": st.integers(0, 9), "queue": queue})),
+        _joined(place, st.fixed_dictionaries({}, optional={"priority": PRIORITIES, "queue": queue})),
         _joined(place, st.fixed_dictionaries({}, optional={"exchange_type": types, "priority": st.just(0)})),
         st.fixed_dictionaries(
             {"exchange": st.sampled_from(EXCHANGES)}, optional={"exchange_type": types, "queue": queue}
@@ -204,12 +206,12 @@ def _routes(places, types, first):
 
 def calls(settings):
     """Return a strategy of what callers say of the destination under these settings."""
-    rest = {"routing_key": keys, "priority": st.integers(0, 9)}
+    rest = {"routing_key": keys, "priority": PRIORITIES}
     declared = settings["task_queues"] or []
     known = [queue.name for queue in declared if queue.name in QUEUES] or QUEUES
     queues = st.sampled_from([*known, *known, settings["task_default_queue"], "everyone", "fresh"])
     place = _places(declared).map(lambda found: {"exchange": found[0], "routing_key": found[1]})
-    priority = {"priority": st.integers(0, 9)}
+    priority = {"priority": PRIORITIES}
     return st.one_of(
         st.just({}),
         st.fixed_dictionaries({}, optional=priority),
@@ -289,10 +291,12 @@ def _kind(router, name):
 def _seen(app, published, rule):
     exchange = published["exchange"]
     exchange = exchange.name if isinstance(exchange, kombu.Exchange) else exchange
-    key = published["routing_key"] or ""
+    key, priority = published["routing_key"] or "", published.get("priority")
+    if priority is not None and app.conf.broker_url.startswith("redis"):
+        priority = min(priority, HIGHEST_ON_REDIS)  # as kombu's transport does
     if not exchange:
         lost = {"", *(queue.name for queue in app.amqp.queues.values() if isinstance(queue, Broadcast))}
-        return Seen("", "direct", key, frozenset({key} - lost), published.get("priority"))
+        return Seen("", "direct", key, frozenset({key} - lost), priority)
     said = rule.get("exchange_type") if rule.get("exchange") == exchange else None
     type_ = declared_types(app).get(exchange) or said or "direct"
     reached = {
@@ -301,7 +305,7 @@ def _seen(app, published, rule):
         for name, bound in bindings(queue)
         if name == exchange and matches(type_, bound, key) and not isinstance(queue, Broadcast)
     }
-    return Seen(exchange, type_, key, frozenset(reached), published.get("priority"))
+    return Seen(exchange, type_, key, frozenset(reached), priority)
 
 
 def declared_types(app):

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import ast
+import re
 import ssl
+from pathlib import Path
 
 import pytest
 from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
 from django.test import override_settings
 
-from dispatch.checks import check_installed, check_registry
+from dispatch.checks import SQLITE_OPTIONS, check_installed, check_registry, check_sqlite
 from dispatch.models import RegistryVersion, Route, Trigger, TriggerArgument, TriggerCondition
 from dispatch.triggers import code_triggers
+from tests.support.databases import further_alias
 from tests.support.registry import TASK, make_queue, make_task
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BROKERS = {"default": {"URL": "redis://host:6379/0"}}
 
 
@@ -259,3 +264,46 @@ def test_w007_tells_of_a_priority_that_the_broker_would_ignore(fresh, settings):
     queue.max_priority = 9
     queue.save()
     assert on_database() == {}
+
+
+@pytest.fixture
+def plain(tmp_path, django_db_blocker):
+    """A SQLite as ``startproject`` leaves it."""
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3"), "OPTIONS": {}}
+    with django_db_blocker.unblock(), further_alias("plain", **sqlite) as alias:
+        yield connections[alias]
+
+
+def test_w014_gives_the_options_that_a_sqlite_beside_relay_and_collector_needs(plain):
+    [found] = check_sqlite(databases=["plain"])
+    assert (found.id, found.level) == ("dispatch.W014", WARNING)
+    assert "database is locked" in found.msg
+    assert "without a write-ahead log" in found.msg
+    plain.close()
+    settings, options = found.hint.split(" = ", 1)
+    assert settings == """DATABASES['plain']["OPTIONS"]"""
+    plain.settings_dict["OPTIONS"] = ast.literal_eval(options)
+    assert check_sqlite(databases=["plain"]) == []
+
+
+def test_w014_tells_of_each_lack_alone(plain):
+    plain.settings_dict["OPTIONS"] = {"transaction_mode": "IMMEDIATE"}
+    [found] = check_sqlite(databases=["plain"])
+    assert "lock at their first write" not in found.msg
+    plain.close()
+    plain.settings_dict["OPTIONS"] = {"init_command": "PRAGMA journal_mode = WAL;"}
+    [found] = check_sqlite(databases=["plain"])
+    assert "write-ahead log" not in found.msg
+
+
+def test_w014_says_nothing_of_memory_nor_of_a_database_that_is_not_named(plain, monkeypatch):
+    assert check_sqlite() == check_sqlite(databases=[]) == []
+    monkeypatch.setattr(plain, "is_in_memory_db", lambda: True)
+    assert check_sqlite(databases=["plain"]) == []
+
+
+@pytest.mark.parametrize("page", ["howto/production.md", "tutorial.md"])
+def test_the_pages_show_the_options_of_w014(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    [shown] = re.findall(r'^DATABASES\["default"\]\["OPTIONS"\] = (\{.*?^\})', text, re.MULTILINE | re.DOTALL)
+    assert ast.literal_eval(shown) == SQLITE_OPTIONS

@@ -18,6 +18,7 @@ from dispatch.client.celery_import.unsupported import Leftovers
 from dispatch.conf import Broker
 from dispatch.core.binding_match import key_matches
 from dispatch.core.json_values import plain
+from dispatch.core.priority_order import number_on_redis
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.exceptions import InvalidArguments
 
@@ -82,13 +83,15 @@ class Topology:
         )
 
     def priority(self, value: Any, whose: str) -> int | None:
-        """Return Celery's number as one of the registry's, 9 most urgent on every broker."""
+        """Return Celery's number as one of the registry's, the more urgent the higher on every broker."""
         if value is None:
             return None
         number = max(0, min(int(value), HIGHEST_PRIORITY))
-        if number != int(value) and not self.broker.is_urgent_low:  # kombu itself cuts what goes to Redis
-            self.leftovers.note(f"{whose}: priority {value} becomes {number}, priorities go from 0 to 9.")
-        return HIGHEST_PRIORITY - number if self.broker.is_urgent_low else number
+        if self.broker.is_urgent_low:  # where kombu cuts by itself
+            return number_on_redis(number)
+        if number != int(value):
+            self.leftovers.note(f"{whose}: priority {value} becomes {number}, AMQP's go from 0 to 255.")
+        return number
 
     def rows(self, used: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of queues and of exchanges; ``used`` are the exchanges that routes publish to."""
@@ -174,9 +177,7 @@ class Topology:
         if isinstance(highest, int) and 0 <= highest <= HIGHEST_PRIORITY:
             return int(arguments.pop("x-max-priority"))
         if highest is not None:
-            self.leftovers.note(
-                f"{whose} keeps x-max-priority {highest}, but priorities go from 0 to 9 here."
-            )
+            self.leftovers.note(f"{whose} keeps x-max-priority {highest}, but priorities go from 0 to 255.")
         return None
 
     def _binding_rows(self, queue: kombu.Queue, needed: set[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from dispatch import contract, queues, registry
 from dispatch.client.kombu_topology import number_on
 from dispatch.conf import conf
 from dispatch.core.manifest import sealed
+from dispatch.core.priority_order import PRIORITIES
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
 from dispatch.management.subcommands import Options, Subparsers
@@ -44,7 +45,11 @@ def _add_explain(parser: CommandParser) -> None:
     parser.add_argument("--exchange", help="as the caller would give it")
     parser.add_argument("--routing-key", help="as the caller would give it")
     parser.add_argument(
-        "--priority", type=int, choices=range(10), metavar="0-9", help="as the caller would give it"
+        "--priority",
+        type=int,
+        choices=PRIORITIES,
+        metavar="0-255",
+        help="as the caller would give it",
     )
     add_format(parser)
     _add_offline(parser)

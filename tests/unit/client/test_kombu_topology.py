@@ -36,12 +36,12 @@ def test_amqp_routes_by_itself_and_the_others_do_not():
 
 
 @pytest.mark.parametrize("url", REDIS)
-@pytest.mark.parametrize(("priority", "number"), [(9, 0), (0, 9), (3, 6), (None, None)])
+@pytest.mark.parametrize(("priority", "number"), [(9, 0), (0, 9), (3, 6), (10, 0), (255, 0), (None, None)])
 def test_priorities_are_turned_round_for_redis_where_zero_is_most_urgent(url, priority, number):
     assert kombu_topology.broker_priority(connection(url), priority) == number
 
 
-@pytest.mark.parametrize("priority", [0, 9, None])
+@pytest.mark.parametrize("priority", [0, 9, 255, None])
 def test_priorities_stay_as_they_are_for_rabbitmq(priority):
     assert kombu_topology.broker_priority(connection("amqp://host"), priority) == priority
 

@@ -91,7 +91,7 @@ def headers(message):
     args=st.lists(values, max_size=3),
     kwargs=st.dictionaries(texts, values, max_size=3),
     task_id=st.uuids().map(str),
-    priority=st.none() | st.integers(0, 9),
+    priority=st.none() | st.integers(0, 255),
     options=options,
 )
 def test_a_message_equals_celerys_own(args, kwargs, task_id, priority, options):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dispatch import registry
 from dispatch.client import celery_import
+from dispatch.client.kombu_topology import number_on
 from dispatch.conf import conf
 from dispatch.configuration import apply, document
 from dispatch.core.call import Call
@@ -213,9 +214,8 @@ def the_default(case, mine):
 
 
 def the_routes(case, mine):
-    return mine.priority == (
-        9 - rule(case, "priority") if priority_on_redis(case) else rule(case, "priority")
-    )
+    asked = min(rule(case, "priority"), 9) if case.is_on_redis else rule(case, "priority")
+    return mine.priority == (9 - asked if priority_on_redis(case) else asked)
 
 
 def none(case, mine):
@@ -263,7 +263,7 @@ def ours(case: Case) -> Seen | None:
         found = registry.current().destination(case.name, target, Request(case.name))
     except DispatchError:
         return None
-    priority = 9 - found.priority if case.is_on_redis and found.priority is not None else found.priority
+    priority = number_on(conf.brokers[found.broker], found.priority)
     return Seen(found.exchange, found.exchange_type, found.routing_key, frozenset(found.queues), priority)
 
 

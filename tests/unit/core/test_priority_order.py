@@ -40,7 +40,16 @@ def test_redis_takes_a_message_without_a_priority_for_the_most_urgent():
     ordering = ordering_on_redis()
     assert ordering.rank(None) == ordering.rank(9) == max(ordering.ranks)
     assert ordering.place_of_unset() == "count as the most urgent"
-    assert ordering.equals(9) == (7, 8)
+    assert collisions(ordering, range(7, 11)) == [(7, 8, 9, 10)]
+
+
+def test_redis_takes_what_is_above_9_for_9():
+    ordering = ordering_on_redis(range(10))
+    assert (ordering.highest, ordering.rank(255), ordering.rank(10)) == (
+        9,
+        ordering.rank(9),
+        ordering.rank(9),
+    )
 
 
 def test_a_single_step_orders_nothing():
@@ -49,7 +58,8 @@ def test_a_single_step_orders_nothing():
 
 def test_a_classic_queue_orders_up_to_its_highest_priority():
     ordering = ordering_on_amqp({"x-max-priority": 5})
-    assert ordering.ranks == (0, 1, 2, 3, 4, 5, 5, 5, 5, 5)
+    assert ordering.ranks[:8] == (0, 1, 2, 3, 4, 5, 5, 5)
+    assert (ordering.rank(255), ordering.highest) == (5, 5)
     assert ordering.place_of_unset() == "count as the least urgent"
 
 

@@ -70,6 +70,13 @@ def test_a_priority_that_the_broker_ignores_is_a_warning():
     )
 
 
+def test_a_priority_that_counts_as_less_on_this_broker_is_a_warning(broker_settings):
+    broker_settings("redis://host/0")
+    text = run("explain", TASK, "--priority", "255", "--offline")
+    assert "priority 255 (as the broker sees it: 0)" in text
+    assert "Warning: Priority 255 would count as 9 in queue 'llm'" in text
+
+
 def test_mixed_priorities_are_a_warning(broker_settings):
     broker_settings("redis://host/0")
     TaskDefinition.objects.create(name="worker.tasks.llm.other", priority=3)

@@ -48,8 +48,8 @@ def test_arguments_must_be_a_json_object(arguments, refusal):
     [
         ({"queue_type": "quorum", "max_priority": 5}, "max_priority", "refused by RabbitMQ"),
         ({"queue_type": "quorum", "durable": False}, "durable", "always durable"),
-        ({"max_priority": 10}, "max_priority", "from 0 to 9, 9 most urgent"),
-        ({"default_priority": 10}, "default_priority", "from 0 to 9, 9 most urgent"),
+        ({"max_priority": 256}, "max_priority", "from 0 to 255"),
+        ({"default_priority": 256}, "default_priority", "from 0 to 255"),
         ({"queue_type": "stream"}, "queue_type", "not a valid choice"),
         ({"name": ""}, "name", "cannot be blank"),
     ],
@@ -94,7 +94,7 @@ def test_an_unfinished_binding_is_told_what_is_missing(refusal):
     [
         ({}, "__all__", "This route decides nothing: choose a queue, an exchange or a priority."),
         ({"routing_key": "k", "priority": 1}, "routing_key", "needs an exchange to be published to"),
-        ({"priority": 10}, "priority", "from 0 to 9"),
+        ({"priority": 256}, "priority", "from 0 to 255"),
         ({"priority": 1, "kind": "regex", "pattern": "("}, "pattern", "'(' is not a regular expression"),
         ({"priority": 1, "kind": "python"}, "kind", "not a valid choice"),
         ({"kind": "callable", "pattern": "os.system"}, "pattern", 'not one of DISPATCH["ROUTERS"]'),
@@ -118,7 +118,7 @@ def test_a_route_leads_to_a_queue_or_an_exchange_not_to_both(queue, exchange, re
         ({"sensitive_parameters": "token"}, "sensitive_parameters", "Write a list of names"),
         ({"sensitive_parameters": [5]}, "sensitive_parameters", "Write a list of names"),
         ({"name": "tasks.a b"}, "name", "hold no spaces"),
-        ({"priority": 10}, "priority", "from 0 to 9"),
+        ({"priority": 256}, "priority", "from 0 to 255"),
     ],
 )
 def test_a_definition_that_cannot_work_is_refused(columns, field, complaint, refusal):
@@ -188,7 +188,7 @@ def test_a_form_takes_any_number_of_queues_and_one_default_one():
 
 @pytest.mark.parametrize(
     "columns",
-    [{"max_priority": 10}, {"default_priority": 10}, {"name": "taken"}, {"is_default": True}],
+    [{"max_priority": 256}, {"default_priority": 256}, {"name": "taken"}, {"is_default": True}],
     ids=str,
 )
 def test_the_database_refuses_a_bad_queue(columns, refused_by_database):
@@ -201,7 +201,7 @@ def test_the_database_refuses_two_destinations_or_a_priority_out_of_range(
 ):
     name = "pattern" if model is Route else "name"
     refused_by_database(model(**{name: "a"}, queue=queue, exchange=exchange))
-    refused_by_database(model(**{name: "a"}, priority=10))
+    refused_by_database(model(**{name: "a"}, priority=256))
 
 
 def test_the_database_refuses_what_is_there_already(queue, exchange, refused_by_database):

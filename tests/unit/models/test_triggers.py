@@ -228,7 +228,7 @@ def test_the_database_refuses_a_second_trigger_of_one_name(trigger, task, refuse
 
 
 def test_the_database_refuses_a_priority_out_of_range(task, refused_by_database):
-    refused_by_database(Trigger(name="t", model="notes.note", events=[], task=task, priority=10))
+    refused_by_database(Trigger(name="t", model="notes.note", events=[], task=task, priority=256))
 
 
 def test_the_database_refuses_a_parameter_with_two_arguments(trigger, refused_by_database):

@@ -96,7 +96,18 @@ def test_a_classic_queue_without_a_highest_priority_ignores_it(broker_settings, 
 def test_a_priority_above_the_highest_is_cut(broker_settings, db):
     broker_settings(RABBITMQ)
     make_task("a.with", queue=make_queue("llm", max_priority=5), priority=7)
-    assert told() == ["Priority 7 would count as 5 in queue 'llm', the highest it was declared with."]
+    assert told() == ["Priority 7 would count as 5 in queue 'llm', the highest there."]
+
+
+def test_the_range_is_that_of_the_queue(broker_settings, db):
+    broker_settings(REDIS, brokers={"rabbit": {"URL": RABBITMQ}})
+    make_queue("llm", broker="rabbit", max_priority=10)
+    make_queue("small")
+    queues = registry.current().table.queues
+    assert priority_warnings.of_priority(queues["llm"], 10) == ""
+    assert priority_warnings.of_priority(queues["llm"], 11).startswith("Priority 11 would count as 10")
+    assert priority_warnings.of_priority(queues["small"], 9) == ""
+    assert priority_warnings.of_priority(queues["small"], 10).startswith("Priority 10 would count as 9")
 
 
 def test_a_quorum_queue_is_told_to_depend_on_the_version(broker_settings, db):

@@ -84,7 +84,8 @@ def test_arguments_are_those_the_queue_is_declared_with(rows):
         (Queue("q", MEDIA, queue_arguments={"x-max-priority": 9}), {}, 9, {}),
         (Queue("q", MEDIA), {"task_queue_max_priority": 7}, 7, {}),
         (Queue("q", MEDIA, max_priority=5), {"task_queue_max_priority": 7}, 5, {}),
-        (Queue("q", MEDIA, max_priority=10), {}, None, {"x-max-priority": 10}),
+        (Queue("q", MEDIA, max_priority=255), {}, 255, {}),
+        (Queue("q", MEDIA, max_priority=300), {}, None, {"x-max-priority": 300}),
     ],
 )
 def test_the_highest_priority_is_a_column_where_that_can_hold_it(found, settings, column, left, rows):
@@ -93,8 +94,8 @@ def test_the_highest_priority_is_a_column_where_that_can_hold_it(found, settings
 
 
 def test_what_the_column_cannot_hold_is_noted(read):
-    found = read(task_queues=[Queue("celery", MEDIA, max_priority=10)])
-    assert "queue 'celery' keeps x-max-priority 10, but priorities go from 0 to 9 here." in found.notes
+    found = read(task_queues=[Queue("celery", MEDIA, max_priority=300)])
+    assert "queue 'celery' keeps x-max-priority 300, but priorities go from 0 to 255." in found.notes
 
 
 def test_a_quorum_queue_loses_its_highest_priority(read):

@@ -117,7 +117,8 @@ def test_a_value_is_settled_as_celery_settles_it(value, expected, rows):
     ("url", "priority", "expected", "is_noted"),
     [
         ("amqp://x", 0, 0, False),
-        ("amqp://x", 12, 9, True),
+        ("amqp://x", 12, 12, False),
+        ("amqp://x", 300, 255, True),
         ("redis://x", 0, 9, False),
         ("redis://x", 12, 0, False),
     ],
