@@ -58,15 +58,20 @@ ODD = {
 }
 
 
+@pytest.fixture(scope="module")
+def backend_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"file://{tmp_path_factory.mktemp('results')}"
+
+
 @pytest.fixture(autouse=True)
-def registry(broker_settings: Callable[..., None]) -> None:
-    broker_settings("memory://", "cache+memory://")
+def registry(broker_settings: Callable[..., None], backend_url: str) -> None:
+    broker_settings("memory://", backend_url)
     make_registry()
 
 
 @pytest.fixture
-def backend() -> Iterator[Any]:
-    with Celery("worker", backend="cache+memory://", set_as_current=False) as app:
+def backend(backend_url: str) -> Iterator[Any]:
+    with Celery("worker", backend=backend_url, set_as_current=False) as app:
         yield app.backend
 
 
@@ -112,11 +117,11 @@ def test_an_odd_result_is_a_failure_of_its_task_with_the_reason_and_its_neighbou
 
 
 @given(st.one_of(TEXTS, st.tuples(st.sampled_from([*FINE, "worker", "children"]), JSON)))
-def test_whatever_is_stored_its_neighbours_are_handled(odd: str | tuple[str, Any]) -> None:
+def test_whatever_is_stored_its_neighbours_are_handled(backend_url: str, odd: str | tuple[str, Any]) -> None:
     OutboxMessage.objects.all().delete()
     TaskResult.objects.all().delete()
     payload = odd if isinstance(odd, str) else json.dumps(FINE | dict([odd]))
-    with Celery("worker", backend="cache+memory://", set_as_current=False) as app:
+    with Celery("worker", backend=backend_url, set_as_current=False) as app:
         first, message, last = three(app.backend, payload.encode(errors="surrogatepass"))
     collector = Collector()
     collector.sweep()
