@@ -4,6 +4,7 @@ import datetime as dt
 import decimal
 import enum
 import json
+import re
 import uuid
 from unittest.mock import Mock
 
@@ -25,6 +26,11 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 json_values = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20
 ).filter(lambda value: not holds_envelope(value))
+
+
+def label(value):
+    """Name a case alike in each process that collects it."""
+    return re.sub(r" at 0x\w+| id='\d+'", "", ascii(value))
 
 
 class Mood(str, enum.Enum):  # noqa: UP042 - its str() is not its value, unlike a StrEnum's
@@ -110,7 +116,7 @@ def test_text_goes_on_the_wire_unescaped():
         (type("Text", (str,), {})("a"), "a"),
         (type("Count", (int,), {"__repr__": lambda self: "x"})(7), 7),
     ],
-    ids=repr,
+    ids=label,
 )
 def test_values_that_python_has_and_json_has_not_become_text_or_arrays(value, expected):
     assert identical(json.loads(to_json(plain(value))), expected)
@@ -133,10 +139,10 @@ def test_values_that_python_has_and_json_has_not_become_text_or_arrays(value, ex
         ({"a/b~c": NotImplemented}, "/kwargs/a~1b~0c"),
         ({"a": [SimpleLazyObject(object)]}, "/kwargs/a/0"),
         ({"a": {SimpleLazyObject(lambda: 1): 2}}, "/kwargs/a"),
-        pytest.param({"a": Mock(spec=str)}, "/kwargs/a", id="a mock of a text"),
+        ({"a": Mock(spec=str)}, "/kwargs/a"),
         ({"a": {"__type__": "uuid", "__value__": "x"}}, "/kwargs/a"),
     ],
-    ids=ascii,
+    ids=label,
 )
 def test_what_a_worker_could_not_read_back_is_refused_with_its_json_pointer(value, pointer):
     with pytest.raises(InvalidArguments) as caught:
