@@ -45,12 +45,14 @@ def test_no_source_of_one_names_the_other() -> None:
     assert web
     assert worker
     for path in web:
-        assert "import worker" not in path.read_text(), path
-        assert "from worker" not in path.read_text(), path
+        assert not _imports(path, "worker"), path
     for path in worker:
-        source = path.read_text()
-        for name in ("import django", "from django", "from dispatch", "import dispatch", "from project"):
-            assert not any(line.strip().startswith(name) for line in source.splitlines()), path
+        assert not _imports(path, "django", "dispatch", "project"), path
+
+
+def _imports(path: Path, *names: str) -> bool:
+    starts = tuple(f"{word} {name}" for name in names for word in ("import", "from"))
+    return any(line.strip().startswith(starts) for line in path.read_text().splitlines())
 
 
 def test_the_package_for_every_worker_names_neither_this_worker_nor_the_web_service() -> None:
