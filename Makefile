@@ -50,7 +50,11 @@ test-all: test test-slow ## Both
 
 .PHONY: matrix
 matrix: $(VENV)/.installed-matrix ## Unit and integration tests on each promised Python, Django and Celery that is there
-	PYENV_VERSION=$(PYENVS) $(BIN)/nox $(NOX_ARGS)
+	PYENV_VERSION=$(PYENVS) $(BIN)/nox $(or $(NOX_ARGS),-t matrix)
+
+.PHONY: guest
+guest: $(VENV)/.installed-matrix ## Django's own test suites with dispatch installed, on each promised version that is there
+	PYENV_VERSION=$(PYENVS) $(BIN)/nox -t guest
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Format, lint, types, layers, templates, migrations

@@ -1,4 +1,5 @@
 """`make matrix`: unit and integration tests on each promised pair of Python and Django, and on the oldest Celery.
+`make guest`: Django's own test suites on each pair, with dispatch installed.
 
 An interpreter that this machine does not have is named in the report at the end; the others are tested.
 """
@@ -21,14 +22,14 @@ CHOSEN = re.compile(r"(django|celery|kombu|amqp|billiard|vine|redis)==", re.IGNO
 PAIRS = [("3.11", "5.2"), ("3.12", "6.0"), ("3.13", "6.1")]
 
 
-@nox.session
+@nox.session(tags=["matrix"])
 @nox.parametrize("python,django", PAIRS)
 def django(session: nox.Session, django: str) -> None:
     """The newest Celery, on one version of Django and the oldest Python that it is promised for."""
     run(session, f"Django=={django}.*")
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", tags=["matrix"])
 def oldest_celery(session: nox.Session) -> None:
     """The oldest Celery that pyproject.toml promises."""
     # Its redis-py leaves sockets to the garbage collector.
@@ -40,13 +41,25 @@ def oldest_celery(session: nox.Session) -> None:
     )
 
 
+@nox.session(tags=["guest"])
+@nox.parametrize("python,django", PAIRS)
+def guest(session: nox.Session, django: str) -> None:
+    """Django's own test suites, with dispatch among the apps."""
+    install(session, f"Django=={django}.*")
+    session.run("python", "-m", "tests.guest")
+
+
 def run(session: nox.Session, *requirements: str, flags: Sequence[str] = ()) -> None:
-    pins = (ROOT / "constraints" / "dev.txt").read_text().splitlines(keepends=True)
-    constraints = Path(session.create_tmp()) / "constraints.txt"
-    constraints.write_text("".join(pin for pin in pins if not CHOSEN.match(pin)))
-    session.install("-q", "-r", "requirements/test.txt", *requirements, "-c", str(constraints))
+    install(session, *requirements)
     session.run(
         "python", "-m", "pytest", "-q", "-m", "not slow", "-n", "2", "--dist", "loadfile",
         *flags, "tests/unit", "tests/integration", *session.posargs,
         env={"DATABASE_URL": None},
     )  # fmt: skip
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    pins = (ROOT / "constraints" / "dev.txt").read_text().splitlines(keepends=True)
+    constraints = Path(session.create_tmp()) / "constraints.txt"
+    constraints.write_text("".join(pin for pin in pins if not CHOSEN.match(pin)))
+    session.install("-q", "-r", "requirements/test.txt", *requirements, "-c", str(constraints))

@@ -21,6 +21,7 @@ from dispatch.models import RegistryVersion, Route
 from dispatch.models.write_transactions import is_deferred
 from dispatch.registry import priority_warnings
 from dispatch.registry.snapshot_loader import find_router
+from dispatch.triggers import django_hooks
 from dispatch.triggers.code_triggers import declared
 from dispatch.triggers.django_hooks import keeps_autocommit
 from dispatch.triggers.trigger_index import index, is_foreign
@@ -155,6 +156,20 @@ def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[
         ]
     except DatabaseError:
         return []  # a migration is pending, of which this check must not keep anyone
+
+
+@register(Tags.compatibility)
+def check_hooks(**_: Any) -> list[CheckMessage]:
+    """dispatch.W015: a method of Django that triggers need is not the one that is known."""
+    return [
+        checks.Warning(
+            f"Django's {method} takes other parameters than this version of dispatch knows: it was left alone, and "
+            f"triggers that need it do not fire.",
+            hint="Upgrade django-celery-dispatch, or take away the package that replaces this method.",
+            id="dispatch.W015",
+        )
+        for method in django_hooks.unknown
+    ]
 
 
 @register(Tags.database)

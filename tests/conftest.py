@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def quick_flush() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def fresh_registry() -> None:
-    """Forget what an earlier test's database held."""
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what an earlier test's database held, and look at the registry as outside of tests."""
     from dispatch.client import celery_apps
     from dispatch.registry import cache
 
+    monkeypatch.setattr(import_module("dispatch.registry.cache"), "is_testing", lambda: False)
     cache.clear()
     celery_apps.forget()
 

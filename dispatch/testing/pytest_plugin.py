@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture ``dispatched``, and a registry that costs no test a query it did not expect.
+"""The pytest plugin: the fixture ``dispatched``.
 
 It is loaded in every pytest run where the package is installed, and imports nothing of Django until a test runs in
 a project that has ``dispatch`` among its apps.
@@ -14,18 +14,6 @@ import pytest
 
 if TYPE_CHECKING:
     from dispatch.testing.dispatched import Dispatched
-
-
-@pytest.fixture(autouse=True)
-def _dispatch_frozen_registry() -> Iterator[None]:
-    """Freeze the registry during each test, so that ``assertNumQueries`` counts the same at every run."""
-    if not _is_installed():
-        yield
-        return
-    from dispatch.testing.frozen_registry import frozen
-
-    with frozen():
-        yield
 
 
 @pytest.fixture

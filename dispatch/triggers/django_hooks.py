@@ -1,19 +1,21 @@
 """Where Django's saves, deletes and changes of related objects are noticed.
 
 The signals of deletes and of many-to-many fields are connected per hooked model, since receivers without a sender would
-slow down everybody's. Five methods of Django are wrapped, once, for all models:
+slow down everybody's. Six methods of Django are wrapped, once, for all models, if they take what is known here:
 
 - ``Model.save_base``: it sends ``post_save`` after it has left its own transaction, so in autocommit the object would
   be committed before its message. For hooked models one transaction is opened around it, in which the row is also
   read as it was before, where triggers compare;
 - ``post_save.send``, where triggers fire before any receiver;
-- ``Collector.collect``, which decides on fast deletes before any signal is sent, and the access to a many-to-many
-  field: the places where a process that only deletes, or only relates, notices a new trigger;
+- ``Collector.collect``, which decides on fast deletes before any signal is sent, and ``m2m_changed.has_listeners`` and
+  ``m2m_changed.send``, which ``add``, ``remove`` and ``clear`` call: the places where a process that only deletes, or
+  only relates, notices a new trigger;
 - ``Collector.delete``, so that the messages of many objects are inserted together.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,10 +24,9 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections, router, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.deletion import Collector
-from django.db.models.fields.related_descriptors import ManyToManyDescriptor
-from django.db.models.signals import post_delete, post_save, pre_delete
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 
 from dispatch.conf import conf
 from dispatch.core import trigger_rules
@@ -237,42 +238,71 @@ def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) ->
 _hooked: Index | None = None
 
 
+#: What Django did not let be wrapped, since its parameters are not those that are known here; ``dispatch.W015`` tells.
+unknown: list[str] = []
+
+
 def connect() -> None:
     """Wrap the methods; called once, by the app's ``ready``."""
-    _wrap(Model, "save_base", one_commit)
-    _wrap(post_save, "send", fire_first)
-    _wrap(Collector, "collect", _noticing_deletes)
-    _wrap(Collector, "delete", in_bulk)
-    _wrap(ManyToManyDescriptor, "__get__", _noticing_relations)
+    options = ("raw", "force_insert", "force_update", "using", "update_fields")
+    _wrap(Model, "save_base", one_commit, ("self", *options))
+    _wrap(post_save, "send", fire_first, ("sender", "named"))
+    _wrap(Collector, "collect", _noticing_deletes, ("self", "objs"))
+    _wrap(Collector, "delete", in_bulk, ("self",))
+    _wrap(m2m_changed, "has_listeners", _noticing_additions, ("sender",))
+    _wrap(m2m_changed, "send", _noticing_changes, ("sender", "named"))
 
 
-def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def _wrap(
+    owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]], known: tuple[str, ...]
+) -> None:
+    """Wrap a method whose first parameters have these names; where they have not, it is left as it is."""
     original = getattr(owner, name)
-    if not getattr(original, "is_dispatch", False):
-        wrapped: Any = wrapper(original)
-        wrapped.is_dispatch = True
-        setattr(owner, name, wrapped)
+    if getattr(original, "is_dispatch", False):
+        return
+    parameters = tuple(inspect.signature(original).parameters)
+    if parameters[: len(known)] != known:
+        unknown.append(f"{getattr(original, '__qualname__', name)}({', '.join(parameters)})")
+        return
+    wrapped: Any = wrapper(original)
+    wrapped.is_dispatch = True
+    setattr(owner, name, wrapped)
 
 
 def _noticing_deletes(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def collect(self: Collector, objs: Any, *args: Any, **kwargs: Any) -> Any:
         model = getattr(objs, "model", None) or next((type(instance) for instance in objs), None)
-        if model is not None and not is_foreign(model):  # a queryset is not evaluated here
+        is_empty = isinstance(objs, QuerySet) and objs.query.is_empty()  # a queryset is not evaluated here
+        if model is not None and not is_empty and not is_foreign(model):
             _connect_hooked()
         return original(self, objs, *args, **kwargs)
 
     return collect
 
 
-def _noticing_relations(original: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(original)
-    def get(self: ManyToManyDescriptor[Any, Any], instance: Model | None, cls: Any = None) -> Any:
-        if instance is not None and not is_foreign(type(instance)):
-            _connect_hooked()
-        return original(self, instance, cls)
+def _noticing_additions(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Wrap ``m2m_changed.has_listeners``, by which ``add`` decides whether it asks which rows are there already."""
 
-    return get
+    @wraps(original)
+    def has_listeners(sender: Any = None) -> bool:
+        if sender is not None and not is_foreign(sender):
+            _connect_hooked()
+        return original(sender)
+
+    return has_listeners
+
+
+def _noticing_changes(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``m2m_changed.send``, which ``remove`` and ``clear`` call without asking first."""
+
+    @wraps(original)
+    def send(sender: type[Model], **named: Any) -> Any:
+        if named.get("action") in ("pre_remove", "pre_clear") and not is_foreign(sender):
+            _connect_hooked()
+        return original(sender, **named)
+
+    return send
 
 
 def _connect_hooked() -> None:

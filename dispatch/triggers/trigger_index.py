@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -10,7 +11,10 @@ from django.db.models import Model
 
 from dispatch.core import trigger_rules
 from dispatch.registry import Snapshot, current
+from dispatch.registry.cache import EMPTY
 from dispatch.triggers.code_triggers import CodeTrigger, declared
+
+logger = logging.getLogger("dispatch.triggers")
 
 AnyTrigger = trigger_rules.Trigger | CodeTrigger
 
@@ -34,6 +38,8 @@ class Index:
 
 
 _index: Index | None = None
+#: Whether the log knows that the tables are missing.
+_told = False
 #: Models that were found not to be foreign: each save asks.
 _own: set[type[Model]] = set()
 
@@ -43,10 +49,21 @@ def index() -> Index:
     global _index
     snapshot = current()
     found = _index
-    in_code = tuple(declared.values())
+    in_code = tuple(declared.values()) if snapshot is not EMPTY else _without_tables()
     if found is None or found.snapshot is not snapshot or found.declared != in_code:
         found = _index = Index(snapshot, in_code, _group([*snapshot.triggers, *in_code]))
     return found
+
+
+def _without_tables() -> tuple[CodeTrigger, ...]:
+    """Return the triggers in code that fire while there is no outbox to write to: none. One line is logged."""
+    global _told
+    if declared and not _told:
+        _told = True
+        logger.warning(
+            "The tables of dispatch are not there, so no trigger in code fires: run `manage.py migrate dispatch`."
+        )
+    return ()
 
 
 def is_foreign(model: type[Model]) -> bool:

@@ -29,12 +29,14 @@ def known_tasks() -> set[str]:
 # -- SQLite's deferred transactions ---------------------------------------------------------------
 
 
-def test_no_deferred_transaction_begins_with_a_look_at_the_registry(deferred: None) -> None:
+def test_a_deferred_transaction_takes_the_write_lock_before_it_looks_at_the_registry(deferred: None) -> None:
     make_registry()
     registry.current()
     with transaction.atomic(), CaptureQueriesContext(connection) as queries:
         Group.objects.create(name="A").delete()
-    assert [query["sql"] for query in queries if "dispatch_" in query["sql"]] == []
+    first = next(query["sql"] for query in queries if "dispatch_" in query["sql"])
+    assert first.startswith("UPDATE")
+    assert first.endswith("WHERE 0")
 
 
 def test_what_runs_outside_of_one_sees_the_change(deferred: None) -> None:

@@ -11,7 +11,7 @@ def test_the_plugin_is_found_without_any_configuration(sample):
     assert "What the test sends, with assertions on it" in run.output
 
 
-def test_queries_are_the_same_with_and_without_the_fixture_whatever_the_ttl(sample):
+def test_queries_are_the_same_with_and_without_fixture_and_plugin_whatever_the_ttl(sample):
     sample.write(
         "test_counts.py",
         """
@@ -46,7 +46,7 @@ def test_queries_are_the_same_with_and_without_the_fixture_whatever_the_ttl(samp
     run = sample.pytest()
     assert run.outcomes == {"passed": 7}, run.output
     without = sample.pytest("-p", "no:dispatch", "-k", "unhooked or page")
-    assert without.outcomes == {"failed": 4}, "the counts would differ without the plugin"
+    assert without.outcomes == {"passed": 4}, without.output
 
 
 def test_transactions_threads_and_the_live_server_count(sample):
