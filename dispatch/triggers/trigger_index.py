@@ -61,7 +61,8 @@ def _without_tables() -> tuple[CodeTrigger, ...]:
     if declared and not _told:
         _told = True
         logger.warning(
-            "The tables of dispatch are not there, so no trigger in code fires: run `manage.py migrate dispatch`."
+            "No trigger in code fires: the tables of dispatch are not there (run `manage.py migrate dispatch`), or may "
+            "not be asked here."
         )
     return ()
 

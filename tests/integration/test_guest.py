@@ -120,7 +120,7 @@ def test_a_save_before_the_first_migrate_stands_and_one_line_is_logged(
     finally:
         declared.clear()
     assert Group.objects.count() == 2
-    assert caplog.text.count("The tables of dispatch are not there") == 1
+    assert caplog.text.count("the tables of dispatch are not there") == 1
 
 
 def test_a_method_that_takes_other_parameters_is_left_alone_and_a_check_tells(
