@@ -41,7 +41,7 @@ test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; serve
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
 	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS) & slow=$$! many=0; \
-	$(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS) || many=$$?; \
+	$(BIN)/python -m pytest -q -n 2 --timeout=900 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS) || many=$$?; \
 	wait $$slow; exit $$many
 	cd $(WORKER) && .venv/bin/python -m pytest -q -m slow
 
