@@ -168,7 +168,7 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
             hint="Upgrade django-celery-dispatch, or take away the package that replaces this method.",
             id="dispatch.W015",
         )
-        for method in django_hooks.unknown
+        for method in django_hooks.unwrapped
     ]
 
 

@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.apps import apps
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError, InterfaceError, connections, router, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, router, transaction
 from django.db.models.signals import post_delete, post_migrate, post_save
 
 from dispatch.conf import conf
@@ -213,10 +213,11 @@ class Cache:
     def _read(self, connection: Any, known: Snapshot | None) -> Snapshot:
         """Return the registry as this connection sees it: what is known, if it has not changed."""
         using = connection.alias
+        # A deferred transaction of SQLite that reads first may write no more; who asks here is about to write.
+        with suppress(OperationalError):  # before the first migrate there is nothing to lock
+            lock_before_reading(RegistryVersion, using)
         if not self.has_tables(using):
             return EMPTY
-        # A deferred transaction of SQLite that reads first may write no more; who asks here is about to write.
-        lock_before_reading(RegistryVersion, using)
         if known is None or known is EMPTY or RegistryVersion.current(using) != known.version:
             return load(using)
         return known

@@ -236,10 +236,8 @@ def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) ->
 
 
 _hooked: Index | None = None
-
-
-#: What Django did not let be wrapped, since its parameters are not those that are known here; ``dispatch.W015`` tells.
-unknown: list[str] = []
+#: The methods that were left alone, since they take other parameters than are known here; ``dispatch.W015`` tells.
+unwrapped: list[str] = []
 
 
 def connect() -> None:
@@ -262,7 +260,7 @@ def _wrap(
         return
     parameters = tuple(inspect.signature(original).parameters)
     if parameters[: len(known)] != known:
-        unknown.append(f"{getattr(original, '__qualname__', name)}({', '.join(parameters)})")
+        unwrapped.append(f"{getattr(original, '__qualname__', name)}({', '.join(parameters)})")
         return
     wrapped: Any = wrapper(original)
     wrapped.is_dispatch = True

@@ -128,7 +128,7 @@ def test_a_method_that_takes_other_parameters_is_left_alone_and_a_check_tells(
         def save_base(self, other: int) -> int:
             return other
 
-    monkeypatch.setattr(django_hooks, "unknown", [])
+    monkeypatch.setattr(django_hooks, "unwrapped", [])
     django_hooks._wrap(Later, "save_base", django_hooks.one_commit, ("self", "raw"))
     assert Later().save_base(3) == 3
     call_command("check")
