@@ -50,15 +50,20 @@ def test_a_relation_may_be_accessed_in_asynchronous_code() -> None:
     assert not list(asyncio.run(accessed()))
 
 
-def test_each_change_of_a_relation_notices_a_trigger_that_another_process_made() -> None:
+@pytest.mark.parametrize(
+    ("event", "operation"), [("m2m_added", "add"), ("m2m_removed", "remove"), ("m2m_cleared", "clear")]
+)
+def test_each_change_of_a_relation_notices_a_trigger_that_another_process_made(
+    event: str, operation: str
+) -> None:
     task = make_registry()
     task.parameters = {}
     task.save()
     user, group = User.objects.create(username="ada"), Group.objects.create(name="a")
-    user.groups.add(group)
-    found = make_trigger(task, "m2m_removed", model="auth.user")
-    found.arguments.all().delete()
-    user.groups.remove(group)
+    if operation != "add":
+        user.groups.add(group)
+    make_trigger(task, event, model="auth.user").arguments.all().delete()
+    getattr(user.groups, operation)(*([group] if operation != "clear" else []))
     assert OutboxMessage.objects.count() == 1
 
 
