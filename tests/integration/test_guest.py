@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.core.management import call_command
 from django.core.signals import request_started
 from django.db import connection, transaction
 from django.db.models import Model
+from django.db.models.signals import m2m_changed
 from django.test.utils import CaptureQueriesContext
 
 from dispatch import registry
@@ -27,6 +29,16 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def testing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the registry know that these are tests."""
     monkeypatch.setattr(import_module("dispatch.registry.cache"), "is_testing", lambda: True)
+
+
+@pytest.fixture
+def unconnected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let nobody listen to changes of relations, as in a process that has not noticed any trigger."""
+    monkeypatch.setattr(m2m_changed, "receivers", [])
+    monkeypatch.setattr(django_hooks, "_hooked", None)
+    m2m_changed.sender_receivers_cache.clear()
+    yield
+    m2m_changed.sender_receivers_cache.clear()
 
 
 # -- where Django does not query ------------------------------------------------------------------
@@ -54,7 +66,7 @@ def test_a_relation_may_be_accessed_in_asynchronous_code() -> None:
     ("event", "operation"), [("m2m_added", "add"), ("m2m_removed", "remove"), ("m2m_cleared", "clear")]
 )
 def test_each_change_of_a_relation_notices_a_trigger_that_another_process_made(
-    event: str, operation: str
+    unconnected: None, event: str, operation: str
 ) -> None:
     task = make_registry()
     task.parameters = {}
