@@ -6,14 +6,18 @@ app listens to any signal: it is expected to fail.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import django
+
+from tests.support.servers import POSTGRESQL
 
 SUITES = [
     "asgi",
@@ -57,19 +61,10 @@ def main() -> int:
     """Return 0 if all pass but the expected one."""
     with tempfile.TemporaryDirectory(prefix="dispatch-guest-") as directory:
         suites = _suites(Path(directory))
-        print(
-            f"Django {django.__version__}: {len(SUITES)} suites of its own, with dispatch installed",
-            flush=True,
-        )
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "runtests.py",
-            "--settings=test_guest",
-            "--parallel=1",
-            *SUITES,
-        ]
+        where = POSTGRESQL.name if POSTGRESQL.answers else "SQLite, which shows less than PostgreSQL"
+        print(f"Django {django.__version__}: {len(SUITES)} suites of its own on {where}", flush=True)
+        options = ["--settings=test_guest", "--parallel=1", "--noinput"]
+        command = [sys.executable, "-W", "ignore", "runtests.py", *options, *SUITES]
         run = subprocess.run(command, cwd=suites, capture_output=True, text=True, check=False)
     output = run.stdout + run.stderr
     failed = set(re.findall(r"^(?:FAIL|ERROR): (.*)$", output, re.MULTILINE))
@@ -90,7 +85,7 @@ def _suites(directory: Path) -> Path:
         files.extractall(directory, filter="data")
     [suites] = directory.glob("*/tests")
     (suites / "dispatch").rename(directory / "tests_of_dispatch")  # it has our name
-    (suites / "test_guest.py").write_text(SETTINGS)
+    (suites / "test_guest.py").write_text(SETTINGS + (_on_postgresql() if POSTGRESQL.answers else ""))
     runner = (suites / "runtests.py").read_text()
     runner = runner.replace(
         "ALWAYS_INSTALLED_APPS = [", 'ALWAYS_INSTALLED_APPS = [\n    "django_celery_results", "dispatch",', 1
@@ -99,6 +94,14 @@ def _suites(directory: Path) -> Path:
     silenced = "settings.SILENCED_SYSTEM_CHECKS = ["
     (suites / "runtests.py").write_text(runner.replace(silenced, f'{silenced}"dispatch.E004", ', 1))
     return suites
+
+
+def _on_postgresql() -> str:
+    server = urlsplit(POSTGRESQL.url)
+    engine = {"ENGINE": "django.db.backends.postgresql", "HOST": server.hostname, "PORT": server.port}
+    account = {"USER": server.username, "PASSWORD": server.password or ""}
+    names = {alias: f"guest_{os.getpid()}_{alias}" for alias in ("default", "other")}
+    return f"DATABASES = { {alias: engine | account | {'NAME': name} for alias, name in names.items()} }\n"
 
 
 if __name__ == "__main__":
