@@ -37,16 +37,24 @@ run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay
 test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
 	$(BIN)/python -m tests.suites -m "not slow" $(PYTEST_ARGS)
 
-# The slow suite mostly waits for processes: the property tests run beside it.
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
-	$(BIN)/python -m pytest -q -m slow $(PYTEST_ARGS) & slow=$$! many=0; \
-	$(BIN)/python -m pytest -q -n 2 --timeout=900 -m "hypothesis and not slow" --hypothesis-profile=many $(PYTEST_ARGS) || many=$$?; \
-	wait $$slow; exit $$many
-	cd $(WORKER) && .venv/bin/python -m pytest -q -m slow
+	$(BIN)/python -m tests.suites --slow $(PYTEST_ARGS)
+
+.PHONY: browser
+browser: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The admin in a real browser; pictures of its pages go to var/screenshots/
+	$(BIN)/python -m pytest tests/acceptance/browser $(PYTEST_ARGS)
+
+.PHONY: faults
+faults: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## Kill, stop, cut and fill up what can be, and count every message afterwards
+	$(BIN)/python -m tests.suites --faults $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## Kill, cut and restart at random under load, for MINUTES (10), and audit everything
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(CHAOS_ARGS)
 
 .PHONY: test-all
-test-all: test test-slow ## Both
+test-all: test test-slow faults ## All three
 
 .PHONY: matrix
 matrix: $(VENV)/.installed-matrix ## Unit and integration tests on each promised Python, Django and Celery that is there
@@ -72,8 +80,9 @@ format: $(VENV)/.installed-lint ## Let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH_VENV)/.installed ## Measure against peers and limits, and write bench/results/ (under five minutes)
-	@failed=0; for script in bench/bench_*.py; do $(BENCH_VENV)/bin/python $$script || failed=1; done; exit $$failed
+bench: $(BENCH_VENV)/.installed ## Measure against peers and limits, and write bench/results/ (about eight minutes; BENCH_ARGS="--repeats 9")
+	@failed=0; for script in bench/bench_*.py; do $(BENCH_VENV)/bin/python $$script $(BENCH_ARGS) || failed=1; done; \
+	$(BENCH_VENV)/bin/python bench/table.py; exit $$failed
 
 .PHONY: docs
 docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html

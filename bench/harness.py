@@ -6,6 +6,7 @@ process. Contenders take turns at each repeat, so that a ratio compares what ran
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -24,7 +25,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+sys.path.append(str(ROOT))  # the project, whose models are saved
 SERVERS = {
     "PostgreSQL": os.environ.get("TEST_POSTGRESQL_URL", "postgres://postgres@127.0.0.1:5432/postgres"),
     "MariaDB": os.environ.get("TEST_MARIADB_URL", "mysql://root@127.0.0.1:3306/test"),
@@ -45,7 +48,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        low, median, high = statistics.quantiles(values, n=4)
+        low, median, high = statistics.quantiles([*values] * (1 + (len(values) == 1)), n=4)
         return cls(round(median, 3), (round(low, 3), round(high, 3)))
 
 
@@ -59,8 +62,25 @@ class Goal:
     most: bool
     unit: str = "×"
 
+    @property
+    def bound(self) -> str:
+        """The goal in words."""
+        return f"goal {'≤' if self.most else '≥'} {self.goal:g} {self.unit}"
+
     def holds(self, value: float) -> bool:
         return value <= self.goal if self.most else value >= self.goal
+
+    def reached(self, value: float) -> float:
+        """Return how well a value does: 1 is the goal, more is better."""
+        return self.goal / value if self.most else value / self.goal
+
+
+def options(**defaults: int) -> argparse.Namespace:
+    """Return what the command line says of a script's options, each a whole number; others' are passed over."""
+    parser = argparse.ArgumentParser()
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser.parse_known_args()[0]
 
 
 # ---------------------------------------------------------------- measuring
@@ -101,40 +121,55 @@ def difference(series: Series, above: str, below: str) -> Figure:
 # ---------------------------------------------------------------- databases
 
 
-def on_each_database(script: str, measure: Callable[[], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what ``measure`` returns on each database that answers; name the others.
+def on_each_database(
+    script: str, measure: Callable[[], dict[str, Any]], only: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return what ``measure`` returns on each database that answers, or on each of ``only`` these; name the others.
 
     In the process of one database this prints the result and does not return.
     """
+    from project.stack import exit_on_signals
+
+    exit_on_signals()
     if os.environ.get(CHILD):
         print(json.dumps(_on_test_database(measure)))
         raise SystemExit
     with tempfile.TemporaryDirectory() as folder:
         urls = {"SQLite": f"sqlite:///{folder}/bench.sqlite3", **SERVERS}
-        found = {name: url for name, url in urls.items() if name == "SQLite" or _answers(url)}
-        for name in urls.keys() - found.keys():
-            print(f"{name} does not answer at {_address(urls[name])}: not measured.", flush=True)
-        return {name: _child(script, name, url) for name, url in found.items()}
+        asked = {name: url for name, url in urls.items() if name in (only or urls)}
+        return {name: _child(script, name, url) for name, url in there(asked).items()}
+
+
+def there(urls: Mapping[str, str]) -> dict[str, str]:
+    """Return the servers that answer, and name the others."""
+    found = {name: url for name, url in urls.items() if name == "SQLite" or _answers(url)}
+    for name in urls.keys() - found.keys():
+        print(f"{name} does not answer at {_address(urls[name])}: not measured.", file=sys.stderr, flush=True)
+    return found
 
 
 def _child(script: str, name: str, url: str) -> dict[str, Any]:
     print(f"… {Path(script).name} on {name}", file=sys.stderr, flush=True)
     environment = {
-        "TEST_DATABASE_SUFFIX": "_bench",
+        "TEST_DATABASE_SUFFIX": os.environ.get("TEST_DATABASE_SUFFIX", "_bench"),
         "DJANGO_SETTINGS_MODULE": "settings",
         "DATABASE_URL": url,
         CHILD: name,
     }
-    command = [sys.executable, script]
-    done = subprocess.run(
-        command, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, script, *sys.argv[1:]]
+    child = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    try:
+        output, _ = child.communicate()
+    finally:  # it has processes of its own to stop
+        child.terminate()
+        child.wait()
+    if child.returncode:
+        raise SystemExit(child.returncode)
+    measured: dict[str, Any] = json.loads(output.splitlines()[-1])
     return measured
 
 
 def _on_test_database(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    sys.path.append(str(Path(__file__).resolve().parents[1]))  # the project, whose models are saved
     import django
 
     django.setup()
@@ -186,26 +221,45 @@ class Report:
         low, high = figure.spread
         digits = 2 if unit == "×" else 1
         self.lines.append(
-            f"  {what:<58}{figure.value:9.{digits}f} {unit:<3}({low:.{digits}f} to {high:.{digits}f})  {note}".rstrip()
+            f"  {what:<68}{figure.value:9.{digits}f} {unit:<4}({low:.{digits}f} to {high:.{digits}f})  {note}".rstrip()
         )
+
+    def say(self, text: str) -> None:
+        """Add a sentence."""
+        self.lines.append(f"  {text}")
 
     def times(self, series: Series) -> None:
         """Add a line for each contender."""
         for contender, values in series.items():
             self.row(contender, Figure.of(values), "µs")
 
-    def goal(self, goal: Goal, figure: Figure, databases: Mapping[str, float], *, met: bool = True) -> None:
-        """Judge a goal by a figure; ``met`` tells of what else it asks for."""
+    def worst(self, goals: Mapping[str, Goal], figures: Mapping[str, Figure], *, met: bool = True) -> None:
+        """Judge a goal by the database that is the farthest from its own; those that were not reached do not count."""
+        for name, figure in figures.items():
+            self.row(f"{goals[name].name}  {name}", figure, goals[name].unit, goals[name].bound)
+        name = min(figures, key=lambda name: goals[name].reached(figures[name].value))
+        values = {name: figure.value for name, figure in figures.items()}
+        wanted = {name: goals[name].goal for name in figures}
+        self.goal(goals[name], figures[name], values, met=met, worst=name, goals=wanted)
+
+    def goal(
+        self, goal: Goal, figure: Figure, databases: Mapping[str, float], *, met: bool = True, **more: Any
+    ) -> None:
+        """Judge a goal by a figure; ``met`` tells of what else it asks for, ``more`` is kept beside it."""
         holds = met and goal.holds(figure.value)
-        bound = f"goal {'≤' if goal.most else '≥'} {goal.goal:g} {goal.unit}"
-        self.row(f"{goal.name}  {goal.text}", figure, goal.unit, f"{bound}: {'holds' if holds else 'MISSED'}")
+        self.row(
+            f"{goal.name}  {goal.text}", figure, goal.unit, f"{goal.bound}: {'holds' if holds else 'MISSED'}"
+        )
         self.goals[goal.name] = {
+            "text": goal.text,
             "value": figure.value,
             "goal": goal.goal,
+            "most": goal.most,
             "holds": holds,
             "spread": list(figure.spread),
             "unit": goal.unit,
             "databases": dict(databases),
+            **more,
             "machine": self.machine,
             "versions": self.versions,
         }

@@ -46,11 +46,12 @@ def make_trigger(task: Any, name: str, model: str, **arguments: str) -> None:
         TriggerArgument.objects.create(trigger=trigger, parameter=parameter, source="field", value=field)
 
 
-def cursor_insert(connection: Any) -> Callable[[Any, str], None]:
+def cursor_insert(connection: Any, *, of_trigger: bool) -> Callable[[Any, str], None]:
     """Return what a careful developer would write instead of a trigger or a send: one INSERT into the outbox, by hand.
 
     It writes the same table (so the same columns, indexes and checks) and the same values: a UUIDv7, the arguments as
-    JSON, the time, the object. What is the same in each row is a constant in the SQL. It validates nothing.
+    JSON, the time; that of a trigger the object, too. What is the same in each row is a constant in the SQL. It
+    validates nothing.
     """
     import json
 
@@ -63,14 +64,15 @@ def cursor_insert(connection: Any) -> Callable[[Any, str], None]:
         "mysql": "UTC_TIMESTAMP(6)",
         "sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
     }[connection.vendor]
+    origin = "'trigger', 'notes.note', %s, %s" if of_trigger else "'code', '', '', ''"
     sql = f"""
         INSERT INTO dispatch_outboxmessage (
-            id, task_name, kwargs, origin_name, object_pk, created_at, available_at, args, options, headers,
-            ignore_result, origin, object_model, coalesce_key, superseded_by, status, broker, queue, pinned, expires_at,
-            attempts, last_error, lease_token, lease_expires_at, published_at, published_to, handled_at
+            id, task_name, kwargs, created_at, available_at, origin, object_model, origin_name, object_pk, args,
+            options, headers, ignore_result, object_schema, coalesce_key, superseded_by, status, broker, queue, pinned,
+            expires_at, attempts, last_error, lease_token, lease_expires_at, published_at, published_to, handled_at
         ) VALUES (
-            %s, %s, %s, %s, %s, %s, {clock}, '[]', '{{}}', '{{}}',
-            FALSE, 'trigger', 'notes.note', '', NULL, 'pending', 'default', 'llm', FALSE, NULL,
+            %s, %s, %s, %s, {clock}, {origin}, '[]', '{{}}',
+            '{{}}', FALSE, '', '', NULL, 'pending', 'default', 'llm', FALSE, NULL,
             0, '', NULL, NULL, NULL, NULL, NULL
         )
     """
@@ -79,7 +81,8 @@ def cursor_insert(connection: Any) -> Callable[[Any, str], None]:
     def insert(pk: Any, text: str) -> None:
         arguments = json.dumps({"note_id": str(pk), "text": text}, ensure_ascii=False)
         now = connection.ops.adapt_datetimefield_value(timezone.now())
+        whose = ["on notes", str(pk)] if of_trigger else []
         with connection.cursor() as cursor:
-            cursor.execute(sql, [as_id(new_task_id()), TASK, arguments, "on notes", str(pk), now])
+            cursor.execute(sql, [as_id(new_task_id()), TASK, arguments, now, *whose])
 
     return insert

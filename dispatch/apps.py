@@ -16,8 +16,12 @@ class DispatchConfig(AppConfig):
     def ready(self) -> None:
         """Connect what listens; every receiver has a ``dispatch_uid``, so that a second call changes nothing."""
         from dispatch import checks  # noqa: F401 - registers the checks
+        from dispatch.core.printable import keep_log_lines_whole
+        from dispatch.delivery import connect as connect_delivery
         from dispatch.registry.cache import connect as connect_registry
         from dispatch.triggers.django_hooks import connect as connect_triggers
 
+        keep_log_lines_whole()
         connect_registry()
         connect_triggers()
+        connect_delivery()

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+import datetime as dt
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
+from dispatch.core.broker_urls import secrets_of
+from dispatch.core.celery_settings import CONF, OBJECT, TIMEOUT, TRANSPORT_OPTIONS
 from dispatch.core.codecs import COMPRESSIONS, DEFAULT_SERIALIZER, SERIALIZERS, absence
-from dispatch.core.redaction import redact
+from dispatch.core.redaction import know, redact, shorten
+from dispatch.core.setting_kinds import (
+    HOUR,
+    RETAINED,
+    RETENTION,
+    YEAR,
+    Kind,
+    are_names,
+    names,
+    one_of,
+    seconds,
+    whole,
+)
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError
 
 T = TypeVar("T")
 DEFAULT_BROKER = "default"
+WEEK = 7 * 86_400.0
 _AMQP = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 _REDIS = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 #: Where a worker stores results so that no other process finds them, by the scheme of the result backend.
@@ -25,6 +42,8 @@ _OUT_OF_REACH = {
     "cache+memory": "each process has a memory of its own",
 }
 _BROKER_KEYS = ("URL", "RESULT_BACKEND", "CONF")
+#: As long as the columns that hold an alias.
+LONGEST_ALIAS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,17 @@ class Broker:
         return _OUT_OF_REACH.get(self.result_backend.partition("://")[0].lower(), "")
 
     @property
+    def keeps_results_in_redis(self) -> bool:
+        """Whether the result backend is Redis, where each stored result is published, too."""
+        return self.result_backend.partition("://")[0].lower() in _REDIS
+
+    @property
+    def unpickles_results(self) -> bool:
+        """Whether ``CONF`` names pickle among what may be read of the result backend."""
+        accepted: Any = self.conf.get("result_accept_content") or self.conf.get("accept_content")
+        return are_names(accepted) and not {"pickle", "application/x-python-serialize"}.isdisjoint(accepted)
+
+    @property
     def serializer(self) -> str:
         """The serializer of messages whose call and task name none: Celery's ``task_serializer`` in ``CONF``."""
         return self.conf.get("task_serializer") or DEFAULT_SERIALIZER
@@ -70,10 +100,9 @@ class Broker:
 class Setting(Generic[T]):
     """One key of ``DISPATCH``: its default, what is accepted, and how that is put into words."""
 
-    def __init__(self, default: T, accepts: Callable[[Any], bool], expected: str) -> None:
+    def __init__(self, default: T, kind: Kind) -> None:
         self.default = default
-        self.accepts = accepts
-        self.expected = expected
+        self.accepts, self.expected = kind
         # What was read last, if nobody can change it in place: it is not looked at again.
         self._accepted: object = default
 
@@ -98,47 +127,67 @@ class Setting(Generic[T]):
     def complaint(self, value: Any) -> str:
         """Say what is wrong with ``value`` and what would be right."""
         secret = self.name == "BROKERS"  # may hold passwords that are not part of a URL
-        shown = f"a {type(value).__name__}" if secret else redact(repr(value))
+        shown = f"a {type(value).__name__}" if secret else _shown(value)
         return f'DISPATCH["{self.name}"] is {shown}, but must be {self.expected}.'
 
 
-def _number(least: float, *, whole: bool = False) -> Callable[[Any], bool]:
-    kinds = int if whole else (int, float)
-    return lambda value: (
-        isinstance(value, kinds) and not isinstance(value, bool) and least <= value < math.inf
-    )
+def _shown(value: Any) -> str:
+    try:
+        return shorten(redact(repr(value)))
+    except (ValueError, RecursionError):  # a number of more digits, or levels, than Python writes
+        return f"a {type(value).__name__} that is too long to be shown"
 
 
-def _names(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(name, str) for name in value)
+def _is_function(path: Any) -> bool:
+    if path == "":
+        return True
+    try:
+        return callable(import_string(path))
+    except (AttributeError, ImportError, ValueError):  # the first: no text
+        return False
 
 
 class Conf:
     """The keys of ``DISPATCH``. Times are in seconds."""
 
     BROKERS = Setting[Mapping[str, Mapping[str, Any]]](
-        {}, lambda value: isinstance(value, Mapping), "a dictionary of alias to broker"
+        {}, Kind(lambda value: isinstance(value, Mapping), "a dictionary of alias to broker")
     )
-    BROKER_TIMEOUT = Setting(2.0, _number(0.001), "a number of seconds above 0")
-    REGISTRY_TTL = Setting(1.0, _number(0), "a number of seconds, 0 or more")
-    TRIGGER_ERRORS = Setting("dead", lambda value: value in ("dead", "raise"), '"dead" or "raise"')
-    AUTOCOMMIT_MODELS = Setting[tuple[str, ...]]((), _names, 'a list of models such as "app.model"')
-    SENSITIVE_FIELDS = Setting[tuple[str, ...]]((), _names, 'a list of fields such as "app.model.field"')
+    BROKER_TIMEOUT = Setting(2.0, TIMEOUT)
+    REGISTRY_TTL = Setting(1.0, seconds(0, YEAR))
+    TRIGGER_ERRORS = Setting("dead", one_of("dead", "raise"))
+    DELIVERY = Setting("relay", one_of("relay", "on_commit", "console"))
+    SENSITIVE_FIELDS = Setting[tuple[str, ...]]((), names('fields such as "app.model.field"'))
     SERIALIZERS = Setting[tuple[str, ...]](
         ("json",),
-        lambda value: _names(value) and DEFAULT_SERIALIZER in value and set(value) <= SERIALIZERS.keys(),
-        "a list of json, yaml and msgpack, json among them (pickle is refused: it runs code)",
+        Kind(
+            lambda value: (
+                are_names(value) and DEFAULT_SERIALIZER in value and set(value) <= SERIALIZERS.keys()
+            ),
+            "a list of json, yaml and msgpack, json among them (pickle is refused: it runs code)",
+        ),
     )
-    MAX_ARGUMENTS_SIZE = Setting(1_048_576, _number(1, whole=True), "a whole number of bytes, 1 or more")
-    ROUTERS = Setting[tuple[str, ...]]((), _names, "a list of dotted paths of router callables")
-    RELAY_BATCH_SIZE = Setting(200, _number(1, whole=True), "a whole number, 1 or more")
-    RELAY_POLL_INTERVAL = Setting(0.1, _number(0.001), "a number of seconds above 0")
-    RELAY_LEASE = Setting(60.0, _number(1), "a number of seconds, 1 or more")
-    MAX_ATTEMPTS = Setting(12, _number(1, whole=True), "a whole number, 1 or more")
-    BACKOFF_BASE = Setting(1.0, _number(0), "a number of seconds, 0 or more")
-    BACKOFF_MAX = Setting(300.0, _number(0), "a number of seconds, 0 or more")
-    RESULTS_POLL_INTERVAL = Setting(0.5, _number(0.001), "a number of seconds above 0")
-    RESULTS_HORIZON = Setting(86_400.0, _number(1), "a number of seconds, 1 or more")
+    MAX_ARGUMENTS_SIZE = Setting(1_048_576, whole(1, 1_000_000_000, " of bytes"))
+    ROUTERS = Setting[tuple[str, ...]]((), names("dotted paths of router callables"))
+    SCHEMA_NAME = Setting(
+        "",
+        Kind(
+            _is_function, "the dotted path of a function that takes an alias and returns the name of a schema"
+        ),
+    )
+    RELAY_BATCH_SIZE = Setting(500, whole(1, 10_000))  # SQLite takes 32,766 parameters, and each row is one
+    RELAY_POLL_INTERVAL = Setting(0.07, seconds(0.001, HOUR))
+    LISTEN = Setting(False, Kind(lambda value: isinstance(value, bool), "True or False"))
+    RELAY_LEASE = Setting(60.0, seconds(1, YEAR))
+    MAX_ATTEMPTS = Setting(12, whole(1, 1_000))
+    BACKOFF_BASE = Setting(1.0, seconds(0.001, YEAR))  # 0 would ask a broker that is down without a pause
+    BACKOFF_MAX = Setting(300.0, seconds(0, YEAR))
+    RESULTS_POLL_INTERVAL = Setting(0.15, seconds(0.001, HOUR))
+    RESULTS_HORIZON = Setting(86_400.0, seconds(1, 10 * YEAR))
+    RETENTION = Setting[Mapping[str, float | dt.timedelta | None] | None](
+        {"published": WEEK, "superseded": WEEK, "cancelled": WEEK, "dead": None}, RETENTION
+    )
+    PRUNE_RESULTS = Setting(False, Kind(lambda value: isinstance(value, bool), "True or False"))
 
     @property
     def brokers(self) -> dict[str, Broker]:
@@ -147,6 +196,18 @@ class Conf:
         if not entries:
             return {DEFAULT_BROKER: _celery_broker()}
         return {alias: _broker(alias, entry) for alias, entry in entries.items()}
+
+    @property
+    def retention(self) -> dict[str, dt.timedelta | None]:
+        """How long settled messages are kept, by status; None: for ever. What is left out is kept as by default."""
+        given = self.RETENTION
+        if given is None:
+            return dict.fromkeys(RETAINED)
+        merged = {**(type(self).RETENTION.default or {}), **given}
+        return {
+            status: dt.timedelta(seconds=kept) if isinstance(kept, (int, float)) else kept
+            for status, kept in merged.items()
+        }
 
     def serializer(self, alias: str) -> str:
         """Return what a message to this broker is written in if neither call nor task says so."""
@@ -172,7 +233,7 @@ def problems() -> Iterator[str]:
     known = {name: value for name, value in vars(Conf).items() if isinstance(value, Setting)}
     for name, value in user_settings().items():
         if name not in known:
-            yield f"DISPATCH has no key {redact(repr(name))}{suggest(str(name), known)}: remove or correct it."
+            yield f"DISPATCH has no key {_shown(name)}{suggest(str(name), known)}: remove or correct it."
         elif not known[name].accepts(value):
             yield known[name].complaint(value)
         elif name == "BROKERS":
@@ -192,13 +253,14 @@ def _broker_problems(entries: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _broker(alias: str, entry: Any) -> Broker:
-    where = f'DISPATCH["BROKERS"][{redact(repr(alias))}]'
+    where = _entry(alias)
+    _check_alias(alias)
     if not isinstance(entry, Mapping):
         raise ConfigurationError(f"{where} is a {type(entry).__name__}, but must be a dictionary with a URL.")
     for key in entry:
         if key not in _BROKER_KEYS:
             raise ConfigurationError(
-                f"{where} has an unknown key {redact(repr(key))}: the keys are {', '.join(_BROKER_KEYS)}."
+                f"{where} has an unknown key {_shown(key)}: the keys are {', '.join(_BROKER_KEYS)}."
             )
     url, backend, extra = entry.get("URL"), entry.get("RESULT_BACKEND") or "", entry.get("CONF") or {}
     if not isinstance(url, str) or "://" not in url:
@@ -209,8 +271,41 @@ def _broker(alias: str, entry: Any) -> Broker:
         raise ConfigurationError(
             f"{where}: RESULT_BACKEND must be a text, and CONF a dictionary of Celery settings."
         )
+    _check_conf(f'{where}["CONF"]', extra)
     _check_encoding(f'{where}["CONF"]', extra)
     return Broker(alias, url, backend, extra)
+
+
+@lru_cache(maxsize=100)
+def _entry(alias: str) -> str:
+    return f'DISPATCH["BROKERS"][{_shown(alias)}]'
+
+
+def _check_alias(alias: Any) -> None:
+    is_text = isinstance(alias, str) and 0 < len(alias) <= LONGEST_ALIAS
+    if not is_text or not alias.isprintable() or alias != alias.strip():
+        raise ConfigurationError(
+            f'DISPATCH["BROKERS"] has the alias {_shown(alias)}, but an alias must be a text of 1 to {LONGEST_ALIAS} '
+            f"characters that can be seen, such as {DEFAULT_BROKER!r}."
+        )
+
+
+def _check_conf(where: str, extra: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError for a Celery setting, or a transport option, that is not of its kind."""
+    _check_kind(where, extra, OBJECT)
+    for name, value in extra.items():
+        if kind := CONF.get(name):
+            _check_kind(f'{where}["{name}"]', value, kind)
+    for options in ("broker_transport_options", "result_backend_transport_options"):
+        for name, value in (extra.get(options) or {}).items():
+            if kind := TRANSPORT_OPTIONS.get(name):
+                _check_kind(f'{where}["{options}"]["{name}"]', value, kind)
+
+
+def _check_kind(where: str, value: Any, kind: Kind) -> None:
+    if not kind.accepts(value):  # only numbers are shown: a text may be a password
+        shown = _shown(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+        raise ConfigurationError(f"{where} is {shown}, but must be {kind.expected}.")
 
 
 def _check_encoding(where: str, extra: Mapping[str, Any]) -> None:
@@ -223,9 +318,7 @@ def _check_encoding(where: str, extra: Mapping[str, Any]) -> None:
 
 def _check_codec(where: str, name: Any, known: Collection[str], more: str = "") -> None:
     if name not in known:
-        raise ConfigurationError(
-            f"{where} is {redact(repr(name))}, but must be one of {', '.join(known)}{more}."
-        )
+        raise ConfigurationError(f"{where} is {_shown(name)}, but must be one of {', '.join(known)}{more}.")
     if lacking := absence(name):
         raise ConfigurationError(f"{where}: {lacking}.")
 
@@ -238,4 +331,29 @@ def _celery_broker() -> Broker:
         )
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError("CELERY_BROKER_URL is no URL: write one such as redis://host:6379/0.")
-    return Broker(DEFAULT_BROKER, url, getattr(settings, "CELERY_RESULT_BACKEND", None) or "")
+    backend = getattr(settings, "CELERY_RESULT_BACKEND", None) or ""
+    if not isinstance(backend, str):
+        raise ConfigurationError(f"CELERY_RESULT_BACKEND is a {type(backend).__name__}, but must be a text.")
+    return Broker(DEFAULT_BROKER, url, backend)
+
+
+def urls() -> Iterator[tuple[str, str]]:
+    """Yield each configured text that is to be a URL of a broker or result backend, and the setting it stands in."""
+    given = getattr(settings, "DISPATCH", None)
+    brokers = given.get("BROKERS") if isinstance(given, Mapping) else None
+    for alias, entry in brokers.items() if isinstance(brokers, Mapping) else ():
+        for key in ("URL", "RESULT_BACKEND"):
+            if isinstance(entry, Mapping) and isinstance(entry.get(key), str):
+                yield f'{_entry(alias)}["{key}"]', entry[key]
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND") if not brokers else ():
+        if isinstance(url := getattr(settings, name, None), str):
+            yield name, url
+
+
+def _credentials() -> Iterator[str]:
+    """Yield what is secret in the settings, whatever their shape: an error may be about a bad one."""
+    for name in ("DISPATCH", "DATABASES", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        yield from secrets_of(getattr(settings, name, None))
+
+
+know(_credentials)

@@ -57,6 +57,14 @@ class InvalidArguments(SendError):
         super().__init__(message)
         self.pointer = pointer
 
+    def outside(self, depth: int = 2) -> InvalidArguments:
+        """Return the same error with a pointer of no more than ``depth`` steps, to be raised in its place.
+
+        Further steps are keys inside of an argument, which may be secret as its values are.
+        """
+        pointer = "/".join(self.pointer.split("/")[: depth + 1])
+        return type(self)(str(self).replace(self.pointer, pointer) if self.pointer else str(self), pointer)
+
 
 class InvalidOption(SendError):
     """An option of a call has a value that cannot be used."""
@@ -75,7 +83,14 @@ class InvalidManifest(DispatchError, ValueError):
 
 
 class InvalidConfiguration(DispatchError, ValueError):
-    """A configuration document that cannot be imported; nothing was changed."""
+    """A configuration document that cannot be imported; nothing was changed.
+
+    ``problems`` holds a sentence for each thing that is wrong; as a text they stand one a line.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class PublishError(DispatchError):

@@ -7,8 +7,8 @@ import django.dispatch
 #: A row was inserted, in a transaction that may still roll back. Arguments: message, using.
 message_enqueued = django.dispatch.Signal()
 
-#: Rows were inserted; for the package's own test tools, whose listening must cost the sender no query: receivers may
-#: not use the database. Arguments: messages, using.
+#: Rows were inserted; for the package itself (delivery at the commit, test tools), whose listening must cost the sender
+#: no query: receivers may not use the database. Arguments: messages, using.
 messages_inserted = django.dispatch.Signal()
 
 #: A broker took a message and the row says so. Arguments: message, destination, using.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import django
 
-from project.stack import ProcessDied, Stack, embedded_broker, exit_on_signals
+from project.stack import Broker, ProcessDied, Stack, embedded_broker, exit_on_signals
 from project.stack.network import free_port, port_is_free
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "var" / "run"
@@ -18,17 +21,40 @@ PORT = 8000
 USER = "admin"
 
 
+class AlreadyRunning(RuntimeError):
+    """Another `make run` has this directory: its database, its password, and the outbox that its relay serves."""
+
+
 def main() -> int:
     exit_on_signals()
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     try:
-        _run()
-    except ProcessDied as error:
+        with _alone(DIRECTORY):
+            _run()
+    except (ProcessDied, AlreadyRunning) as error:
         print(error)
         return 1
     except KeyboardInterrupt:
         print("\nEverything has been stopped.")
     return 0
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a lock, which goes with the process however that ends."""
+    with (directory / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AlreadyRunning(
+                f"`make run` runs already in this checkout, as process {lock.read().strip() or '?'}: "
+                f"stop it with Ctrl-C where it was started. Nothing of it was touched."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def _run() -> None:
@@ -40,14 +66,22 @@ def _run() -> None:
             broker_url=broker.url,
             result_backend_url=broker.result_backend,
             broker_folder=broker.folder,
-            web_port=PORT if port_is_free(PORT) else free_port(),
+            web_port=_port(),
         )
         stack.prepare(lambda step: print(step, flush=True))
         password = _new_password(stack)
         with stack:
             print(f"\n{stack.web_url}admin/   user: {USER}   password: {password}")
             print(f"Logs are in {os.path.relpath(DIRECTORY)}. Ctrl-C stops everything.", flush=True)
-            _watch(stack)
+            _watch(stack, broker)
+
+
+def _port() -> int:
+    if port_is_free(PORT):
+        return PORT
+    port = free_port()
+    print(f"port {PORT} is in use by another program: the admin is on port {port} instead", flush=True)
+    return port
 
 
 def _new_password(stack: Stack) -> str:
@@ -63,10 +97,15 @@ def _new_password(stack: Stack) -> str:
     return password
 
 
-def _watch(stack: Stack) -> None:
-    while True:
-        stack.check()
-        time.sleep(1)
+def _watch(stack: Stack, broker: Broker) -> None:
+    try:
+        while True:
+            stack.check()
+            broker.check()
+            time.sleep(1)
+    except ProcessDied as error:
+        print(f"\n{error}\nStopping the others.", flush=True)  # before that takes its time
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

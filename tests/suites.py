@@ -1,7 +1,8 @@
 """Runs the suites of `make test` side by side: all tests on SQLite, what needs a database on each server, the worker's.
 
-Arguments are pytest's, for every suite. While they run, a line says how far they are; then comes what failed, what was
-skipped and why, and the counts of each suite and of all.
+With ``--slow`` or ``--faults`` first, those of `make test-slow` or `make faults`. Further arguments are pytest's, for
+every suite. While they run, a line says how far they are; then comes what failed, what was skipped and why, and the
+counts of each suite and of all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from tests.support.servers import CHROMIUM, DATABASES, RABBITMQ, servers_require
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "worker_stub"
 ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models", "tests/unit/outbox"]
+FAULTS = ["tests/acceptance/faults"]
+# The longest files first: the last one may find the other processes at their end.
+SLOW = ["tests/integration", "tests/unit", "tests/acceptance", f"--ignore={FAULTS[0]}"]
 # What PostgreSQL has committed may be lost with the server, which no test stops: a commit waits for no disk.
 ON_SERVERS = {"PGOPTIONS": "-c synchronous_commit=off"}
 CORES = os.cpu_count() or 1
@@ -40,6 +44,7 @@ class Suite:
     python: Path = Path(sys.executable)
     folder: Path = ROOT
     environment: dict[str, str] = field(default_factory=dict)
+    niceness: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -57,7 +62,8 @@ class Suite:
             "-q",
             "-rN",
             "-n",
-            str(self.processes),
+            # One process needs no other that hands it the tests.
+            str(self.processes if self.processes > 1 else 0),
             "--dist",
             "loadfile",
             "--no-loadscope-reorder",
@@ -73,6 +79,8 @@ class Suite:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        niceness = os.getpriority(os.PRIO_PROCESS, 0) + self.niceness
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)  # which those that it will start inherit
 
     def runs(self) -> bool:
         """Read the reports that came since, and tell whether more will come."""
@@ -123,8 +131,36 @@ def suites() -> list[Suite]:
         for server in DATABASES.values()
         if server.answers
     ]
-    worker = Suite("worker_stub", [], 1, WORKER / ".venv" / "bin" / "python", WORKER)
-    return [Suite("SQLite", ["tests"], max(2, CORES)), *databases, worker]
+    # Its tests wait for processes and brokers now and then: one more than there are cores keeps these busy. But they
+    # give way to those of a server, which are one after another in a process and would end last.
+    return [Suite("SQLite", ["tests"], CORES + 1, niceness=3), *databases, worker()]
+
+
+def worker(*arguments: str) -> Suite:
+    return Suite("worker_stub", [*arguments], 1, WORKER / ".venv" / "bin" / "python", WORKER)
+
+
+def slow_suites() -> list[Suite]:
+    """Return what `make test` leaves out: tests that mostly wait, beside them properties with many examples."""
+    properties = Suite(
+        "properties",
+        ["tests", "-m", "hypothesis and not slow", "--hypothesis-profile=many", "--timeout=900"],
+        CORES,
+        environment={"TEST_DATABASE_SUFFIX": os.environ.get("TEST_DATABASE_SUFFIX", "") + "_many"},
+        niceness=5,  # they wait for nobody, and nobody waits for them
+    )
+    slow = Suite("slow", [*SLOW, "-m", "slow", "--timeout=600"], CORES + 1)
+    return [slow, properties, worker("-m", "slow")]
+
+
+def fault_suites() -> list[Suite]:
+    """Return the suites in which processes are killed; they wait more than they compute."""
+    servers = [
+        Suite(server.name, FAULTS, processes, environment={"DATABASE_URL": server.url})
+        for server, processes in ((DATABASES["postgresql"], 2), (DATABASES["mariadb"], 1))
+        if server.answers
+    ]
+    return [Suite("SQLite", FAULTS, 3), *servers]
 
 
 def missing_servers() -> list[str]:
@@ -176,7 +212,10 @@ def summary(ended: list[Suite]) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    missing, running = missing_servers(), suites()
+    others = {"--slow": slow_suites, "--faults": fault_suites}
+    chosen = others.get(arguments[0]) if arguments else None
+    missing, running = missing_servers(), (chosen or suites)()
+    arguments = arguments[bool(chosen) :]
     with tempfile.TemporaryDirectory(prefix="dispatch-tests-") as directory:
         for suite in running:
             suite.start(Path(directory), arguments)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import flatten
+from django.contrib.admin.widgets import AutocompleteSelect, RelatedFieldWidgetWrapper
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import router
-from django.http import HttpRequest
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin.widgets import (
-    JSON_IN_LINES,
-)
+from dispatch.admin import links
+from dispatch.admin.request_guard import guarded
+from dispatch.admin.widgets import EMPTY, JSON_IN_LINES
 from dispatch.conf import DEFAULT_BROKER, conf
+from dispatch.core.redaction import storable
 from dispatch.exceptions import ConfigurationError
 from dispatch.models.write_transactions import write_transaction
+
+#: Characters of a search: what is sought has no longer names, and each word is one more condition of the query.
+LONGEST_TERM = 255
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -75,7 +84,46 @@ def _broker_choices(stored: str) -> list[tuple[str, Any]]:
     return choices
 
 
-class Admin(ModelAdmin):
+class RowSelect(AutocompleteSelect):
+    """A choice among many rows; what is no key, as an address or a form may hold, is shown as none."""
+
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
+        model = self.field.remote_field.model
+        return super().optgroups(name, [each for each in value if may_be_key(model, each)], attr)
+
+
+class _WithRowSelects:
+    def formfield_for_foreignkey(self: Any, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", RowSelect(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
+
+
+class Inline(_WithRowSelects, TabularInline):
+    """Base of the rows that stand in another's page."""
+
+
+def may_be_key(model: type[Model], value: Any) -> bool:
+    """Tell whether a row of this model could have this primary key."""
+    try:
+        model._meta.pk.clean(value, None)
+    except ValidationError:
+        return False
+    return True
+
+
+def _as_text(field: Any) -> Callable[[Any], str]:
+    """Return what shows a foreign key without a link."""
+
+    def text(row: Any) -> str:
+        value = getattr(row, field.name)
+        return EMPTY if value is None else str(value)
+
+    text.__name__ = field.name
+    return admin.display(description=field.verbose_name)(text)
+
+
+class Admin(_WithRowSelects, ModelAdmin):
     """Base of the pages: ``intro`` explains the list, ``empty_help`` says how its first row comes about."""
 
     intro: str | Promise = ""
@@ -89,12 +137,65 @@ class Admin(ModelAdmin):
     class Media:
         css = {"all": ("dispatch/admin.css",)}
 
+    @property
+    def urls(self) -> list[URLPattern]:
+        return [guarded(page, self.admin_site) for page in self.get_urls()]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        return super().get_object(request, object_id, from_field or None)  # an empty _to_field is none
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found: tuple[QuerySet[Any], bool] = super().get_search_results(
+            request, queryset, storable(search_term, LONGEST_TERM)
+        )
+        return found
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if all(may_be_key(self.model, key) for key in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            return super().response_action(request, queryset, *args, **kwargs)
+        self.message_user(request, _("What was selected is no row of this list."), messages.WARNING)
+        return HttpResponseRedirect(request.get_full_path())
+
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         widget = getattr(field, "widget", None)
         if isinstance(widget, RelatedFieldWidgetWrapper):
             widget.can_delete_related = False  # a red cross beside a choice is taken for "clear it"
         return field
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        self._unlink(request, self.model, context["adminform"])
+        for inline in context["inline_admin_formsets"]:
+            self._unlink(request, inline.opts.model, inline)
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def _unlink(self, request: HttpRequest, model: type[Model], shown: Any) -> None:
+        """Let read-only foreign keys be texts where this user may not see the row: Django links to it all the same."""
+        texts = {
+            field.name: _as_text(field)
+            for field in model._meta.fields
+            if field.is_relation and not links.viewable(self.admin_site, request, field.related_model)
+        }
+        is_whole = not getattr(shown, "has_change_permission", True)  # of an inline that may only be seen
+        read_only = {name for name in texts if is_whole or name in shown.readonly_fields}
+        shown.fieldsets = [
+            (
+                title,
+                {
+                    **options,
+                    "fields": [texts[f] if f in read_only else f for f in flatten(options["fields"])],
+                },
+            )
+            for title, options in shown.fieldsets
+        ]
+        shown.readonly_fields = [*shown.readonly_fields, *texts.values()]
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         with self._writing(request):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.contrib import admin
@@ -55,7 +55,9 @@ def view(site: admin.AdminSite) -> Any:
         from dispatch.queues import sights
 
         names = request.GET.getlist("queue")[:MOST_ASKED]
-        shown = {name: _shown(sight) for name, sight in sights.of(names).items()}
+        seen = sights.of(names)
+        shown = {name: _shown(sight) for name, sight in seen.items()}
+        _add_remedies(site, request, seen, shown)
         known = registry.current().table.queues
         return JsonResponse(shown | {name: _stranger() for name in names if name not in known})
 
@@ -67,10 +69,44 @@ def _shown(sight: Sight) -> dict[str, str]:
     return {
         "kind": kind,
         "label": label,
-        "counts": _counts(sight.seen),
+        "counts": _counts(sight.seen) if sight.last is None else _last_counts(sight.last),
         "note": sight.seen.note,
         "at": _("asked at %(time)s") % {"time": _clock(sight.age)},
     }
+
+
+def _add_remedies(
+    site: admin.AdminSite, request: HttpRequest, seen: Mapping[str, Sight], shown: dict[str, dict[str, str]]
+) -> None:
+    """Add, for those who may do something about it, where that is done."""
+    wanted = {name: verb for name, sight in seen.items() if (verb := _remedy(sight.seen))}
+    if (
+        not wanted
+        or not links.viewable(site, request, Queue)
+        or not request.user.has_perm("dispatch.declare_queue")
+    ):
+        return
+    labels = {"declare": _("declare it"), "apply": _("let workers consume it")}
+    for name, pk in Queue.objects.filter(name__in=wanted).values_list("name", "pk"):
+        verb = wanted[name]
+        shown[name] |= {"remedy": labels[verb], "url": links.queue_action(site, verb, [pk])}
+
+
+def _remedy(seen: Seen) -> str:
+    """Return the action that helps, "" where none does."""
+    if seen.state == "missing":
+        return "declare"
+    return "apply" if seen.consumers == 0 else ""
+
+
+def in_words(seen: Seen) -> str:
+    """Return what was seen, without the note."""
+    return ": ".join(filter(None, (_verdict(seen)[1], _counts(seen))))
+
+
+def _last_counts(last: Sight) -> str:
+    """Return the numbers of the time when the broker could be asked."""
+    return _("last known at %(time)s: %(counts)s") % {"time": _clock(last.age), "counts": _counts(last.seen)}
 
 
 def _clock(age: float) -> str:
@@ -90,10 +126,10 @@ def _verdict(seen: Seen) -> tuple[str, str]:
         return "unknown", _("the broker does not show it")
     if seen.state == "missing":
         return "warning", _("not on the broker")
-    if not seen.consumers:
-        return "warning", _("no consumer") if seen.consumers == 0 else _("no worker answers")
     if seen.state == "drift":
         return "warning", _("differs from the broker's")
+    if not seen.consumers:
+        return "warning", _("no consumer") if seen.consumers == 0 else _("no worker answers")
     return "active", _("consumed")
 
 
@@ -105,6 +141,8 @@ def _counts(seen: Seen) -> str:
     if seen.consumers:
         text = ngettext("%(count)s consumer", "%(count)s consumers", seen.consumers)
         found.append(text % {"count": widgets.number(seen.consumers)})
+    elif seen.state == "drift":
+        found.append(_("no consumer"))
     if seen.ready:
         text = ngettext("%(count)s message waits", "%(count)s messages wait", seen.ready)
         found.append(text % {"count": widgets.number(seen.ready)})

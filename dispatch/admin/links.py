@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
@@ -33,6 +35,18 @@ def url(model: type[Model], pk: Any, site: str = "admin") -> str:
         )
     except NoReverseMatch:
         return ""
+
+
+def page(name: str, site: admin.AdminSite) -> str:
+    """Return the address of a page that is not a row's."""
+    return reverse(f"admin:{name}", current_app=site.name)
+
+
+def queue_action(site: admin.AdminSite, verb: str, pks: Iterable[Any] = ()) -> str:
+    """Return the address of the page that declares or purges these queues, or tells workers of them (``apply``)."""
+    address = reverse(f"admin:dispatch_queue_{verb}", current_app=site.name)
+    query = urlencode([("pk", pk) for pk in pks])
+    return f"{address}?{query}" if query else address
 
 
 def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib import messages
@@ -19,6 +20,7 @@ from dispatch import outbox
 from dispatch.admin import widgets
 from dispatch.models import OutboxMessage
 from dispatch.models.write_transactions import write_transaction
+from dispatch.outbox.revocation import Revocation
 
 Status = OutboxMessage.Status
 
@@ -36,21 +38,13 @@ class Move:
 
     def applies(self, message: OutboxMessage) -> bool:
         """Tell whether it can be done to this message."""
-        return message.status in self.statuses and (self.run is not requeue or bool(message.broker))
-
-
-def requeue(rows: Any) -> int:
-    """Requeue those that have something to send.
-
-    A row without a broker stands for a message that a trigger could not make: it holds an error, and no arguments.
-    """
-    return outbox.requeue(rows.exclude(broker=""))
+        return message.status in self.statuses and (self.run is not outbox.requeue or bool(message.broker))
 
 
 MOVES = {
     "requeue": Move(
         label=_("Requeue"),
-        run=requeue,
+        run=outbox.requeue,
         statuses=tuple(OutboxMessage.REQUEUEABLE),
         done=ngettext_lazy(
             "%(count)s message is pending again: the relay publishes it, with all attempts before it.",
@@ -65,7 +59,7 @@ MOVES = {
     "cancel": Move(
         label=_("Cancel"),
         run=outbox.cancel,
-        statuses=(Status.PENDING, Status.DEAD),
+        statuses=tuple(OutboxMessage.CANCELLABLE),
         done=ngettext_lazy(
             "%(count)s message is cancelled: it is not sent unless you requeue it.",
             "%(count)s messages are cancelled: they are not sent unless you requeue them.",
@@ -80,34 +74,78 @@ MOVES = {
 }
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is to be done, or was done, with how many messages.
+
+    ``able`` are those that allow it and ``refused`` the others, by their status; ``empty`` ones hold nothing to send.
+    """
+
+    done: int = 0
+    able: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add what there is to tell of further messages."""
+        self.done += other.done
+        self.able += other.able
+        self.refused += other.refused
+        self.empty += other.empty
+
+
 def perform(verb: str, request: HttpRequest, rows: QuerySet[Any]) -> None:
     """Do it to all rows that allow it, and tell the user how many did and why others did not."""
-    move = MOVES[verb]
+    tell(MOVES[verb], request, carry_out(MOVES[verb], request, rows))
+
+
+def carry_out(move: Move, request: HttpRequest, rows: QuerySet[Any]) -> Tally:
+    """Do it to all rows that allow it, and write that into the history."""
     with write_transaction(rows.db):
-        before = _counts(rows)
-        empty = 0 if move.run is not requeue else rows.filter(broker="", status__in=move.statuses).count()
-        single = rows.order_by().first() if sum(before.values()) == 1 else None
-        done = move.run(rows)
-        if done:
-            _write_history(request, move, done, single)
-    if done:
-        messages.success(request, str(move.done % {"count": done}))
-    _tell_refused(request, move, before)
-    if empty:
-        messages.warning(request, _empty(empty))
+        tally = forecast(move, rows)
+        found = sum(tally.able.values()) + sum(tally.refused.values())
+        single = rows.order_by().first() if found == 1 else None
+        tally.done = move.run(rows)
+        if tally.done:
+            write_history(request, str(move.history), tally.done, single)
+    return tally
 
 
-def _counts(rows: QuerySet[Any]) -> dict[str, int]:
-    return dict(rows.order_by().values_list("status").annotate(Count("pk")))
+def forecast(move: Move, rows: QuerySet[Any]) -> Tally:
+    """Return to how many rows it can be done, and to which it cannot."""
+    tally = count_statuses(rows, move.statuses)
+    if move.run is outbox.requeue:
+        tally.empty = rows.filter(broker="", status__in=move.statuses).count()
+    return tally
 
 
-def _tell_refused(request: HttpRequest, move: Move, before: dict[str, int]) -> None:
-    refused = {status: count for status, count in before.items() if status not in move.statuses}
-    if refused:
-        counts = ", ".join(
-            f"{widgets.number(count)} {Status(status).label}" for status, count in refused.items()
-        )
-        messages.warning(request, move.refused % {"counts": counts})
+def count_statuses(rows: QuerySet[Any], statuses: Iterable[str]) -> Tally:
+    """Return how many rows have one of these statuses, and how many another."""
+    tally = Tally()
+    for status, count in rows.order_by().values_list("status").annotate(Count("pk")):
+        (tally.able if status in statuses else tally.refused)[status] = count
+    return tally
+
+
+def tell(move: Move, request: HttpRequest, tally: Tally) -> None:
+    """Tell the user what was done, and why not to the others."""
+    if tally.done:
+        messages.success(request, str(move.done % {"count": tally.done}))
+    for text in obstacles(move, tally):
+        messages.warning(request, text)
+
+
+def obstacles(move: Move, tally: Tally) -> Iterator[str]:
+    """Yield why it is not done to some of the messages."""
+    if tally.refused:
+        yield move.refused % {"counts": in_words(tally.refused)}
+    if tally.empty:
+        yield _empty(tally.empty)
+
+
+def in_words(counts: Counter[str]) -> str:
+    """Return numbers of statuses as an enumeration."""
+    return ", ".join(f"{widgets.number(count)} {Status(status).label}" for status, count in counts.items())
 
 
 def _empty(count: int) -> str:
@@ -120,14 +158,64 @@ def _empty(count: int) -> str:
     ) % {"count": count}
 
 
-def _write_history(request: HttpRequest, move: Move, count: int, single: OutboxMessage | None) -> None:
+def write_history(request: HttpRequest, what: str, count: int, single: OutboxMessage | None = None) -> None:
     """Write one entry, however many messages there were: a million of them must not make a million entries."""
-    what = str(single) if single else _t("%(count)d messages") % {"count": count}
+    rows = str(single) if single else _t("%(count)d messages") % {"count": count}
     LogEntry.objects.create(
         user_id=request.user.pk or 0,  # the admin lets nobody in without a row
         content_type=ContentType.objects.get_for_model(OutboxMessage),
         object_id=str(single.pk) if single else None,
-        object_repr=what[:200],
+        object_repr=rows[:200],
         action_flag=CHANGE,
-        change_message=str(move.history),
+        change_message=what,
     )
+
+
+def tell_revoked(request: HttpRequest, result: Revocation) -> None:
+    """Tell the user what came of a revocation."""
+    workers = ", ".join(sorted(result.workers))
+    found = [
+        (
+            messages.SUCCESS,
+            result.cancelled,
+            ngettext(
+                "%(count)s message was cancelled before it was published.",
+                "%(count)s messages were cancelled before they were published.",
+                result.cancelled,
+            ),
+        ),
+        (
+            messages.SUCCESS,
+            result.revoked,
+            ngettext(
+                "%(count)s message is revoked: %(workers)s will not run it. A worker that starts later does not "
+                "know, unless it has a --statedb.",
+                "%(count)s messages are revoked: %(workers)s will not run them. A worker that starts later does not "
+                "know, unless it has a --statedb.",
+                result.revoked,
+            ),
+        ),
+        (
+            messages.INFO,
+            result.done,
+            ngettext(
+                "%(count)s message had a result already.",
+                "%(count)s messages had a result already.",
+                result.done,
+            ),
+        ),
+        (
+            messages.WARNING,
+            result.in_hand,
+            ngettext(
+                "%(count)s message is in the hands of a relay at this moment: revoke it again in a second.",
+                "%(count)s messages are in the hands of a relay at this moment: revoke them again in a second.",
+                result.in_hand,
+            ),
+        ),
+    ]
+    for level, count, text in found:
+        if count:
+            messages.add_message(request, level, text % {"count": count, "workers": workers})
+    for problem in sorted(result.problems):
+        messages.error(request, problem)

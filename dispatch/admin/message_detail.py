@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import DatabaseError, transaction
+from django.db.models import Model
 from django.http import HttpRequest
-from django.utils import timezone
+from django.urls import NoReverseMatch, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from dispatch import outbox, registry
-from dispatch.admin import broker_state, links, message_list, widgets
+from dispatch import registry
+from dispatch.admin import broker_state, lifecycle_status, links, message_list, widgets
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link
-from dispatch.core.message import MASK
+from dispatch.admin.message_progress import FINISHED, Progress, progress, published_queues
 from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
-from dispatch.exceptions import UnreadableMessage
+from dispatch.core.sentences import duration
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
-from dispatch.registry import Task
+from dispatch.outbox import transfer
+from dispatch.outbox.history import Event, events
+from dispatch.outbox.masking import arguments, masked_arguments, masked_option
+from dispatch.outbox.resends import resends
 
+#: Lines of a message's history in the admin that are shown, and copies of it.
+MOST_ENTRIES, MOST_COPIES = 50, 20
 Status = OutboxMessage.Status
-PATIENCE = dt.timedelta(seconds=30)
-SOON = dt.timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,93 +48,151 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the worker reported."""
+    """What the worker reported; its text and traceback are empty where this user may not view results."""
 
     status: str
     text: str
     traceback: str
     worker: str
-    done_at: Any
+    started_at: dt.datetime | None
+    done_at: dt.datetime | None
     url: str
+    is_hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened, in the current time zone, and what went wrong then."""
+
+    label: str
+    at: dt.datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where it is, in words, what is to be looked at for that, and what tells whether the page is out of date."""
+
+    badge: SafeString
+    progress: Progress
+    about: Link | None
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
     """What the page shows beside the columns themselves."""
 
-    explanation: str
+    where: Where
     task: Link
     arguments: list[Argument]
     is_known: bool
+    has_masked: bool
     destination: str
+    elsewhere: str
+    can_move: bool
     seen: SafeString
     options: list[Argument]
     header_names: str
-    times: list[tuple[str, Any]]
+    times: list[Moment]
     object: Link | None
     siblings: str
     trigger: Link | None
+    preview: str
+    original: Link | None
+    copies: list[Link]
+    again: str
     result: Result | None
+    spans: list[tuple[str, str]]
 
 
 def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Detail:
     """Collect what this user may see of one message."""
     task = registry.current().tasks.get(message.task_name)
-    result = _result(message, site, request)
+    row = _result_row(message)
+    result = _result(row, site, request) if row else None
+    trigger = _trigger_row(message)
+    is_at = _where(message, row, site, request)
+    shown = masked_arguments(message, task)
+    repeated = resends(message)
+    better = transfer.better_place(message) if row is None else None
     return Detail(
-        explanation=explain(message, result.status if result else ""),
+        where=is_at,
         task=_task(message, site, request),
-        arguments=arguments(message, task),
+        arguments=[Argument(name, _json(value)) for name, value in shown],
         is_known=task is not None,
+        has_masked=bool(message.broker) and (task is None or shown != arguments(message, task)),
         destination=destination(message),
-        seen=broker_state.look(_queues(message)),
-        options=[Argument(name, _json(value)) for name, value in _entries(message.options)],
+        elsewhere=place(better) if better else "",
+        can_move=better is not None and transfer.is_movable(message),
+        seen=broker_state.look([] if is_at.progress.is_final else _queues(message)),
+        options=[Argument(name, _option(name, value)) for name, value in _entries(message.options)],
         header_names=widgets.listed(name for name, _value in _entries(message.headers)),
         times=times(message, result),
         object=_object(message, site, request),
         siblings=_siblings(message),
-        trigger=_trigger(message, site, request),
+        trigger=_trigger(message, trigger, site, request),
+        preview=_preview(message, trigger, site, request),
+        original=_message(repeated.original, site) if repeated.original else None,
+        copies=[_message(copy, site) for copy in repeated.copies[-MOST_COPIES:]],
+        again=_send_again_url(message, site, request),
         result=result,
+        spans=_spans(message, result) if result else [],
     )
 
 
-def arguments(message: OutboxMessage, task: Task | None) -> list[Argument]:
-    """Return the arguments, sensitive ones masked; all of them where nobody knows which are sensitive."""
-    if task is None:
-        return []
+def where(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Where:
+    """Return where it is now; the broker may be asked for that."""
+    return _where(message, _result_row(message), site, request, ask=True)
+
+
+def _where(
+    message: OutboxMessage, row: Any, site: admin.AdminSite, request: HttpRequest, *, ask: bool = False
+) -> Where:
+    found, state = progress(message, row, ask=ask), row.status if row else ""
+    return Where(
+        widgets.badge(*lifecycle_status.of(message, state)),
+        found,
+        _about(found.about, site, request) if found.about else None,
+        state=f"{message.status} {state}",
+    )
+
+
+def _about(row: Model, site: admin.AdminSite, request: HttpRequest) -> Link | None:
+    link = _link(f"{row._meta.verbose_name} {row}", row, site, request)
+    return link if link.url else None
+
+
+def unmasked(message: OutboxMessage) -> list[Argument]:
+    """Return the arguments as they are, of an unknown task too."""
+    task = registry.current().tasks.get(message.task_name)
+    return [Argument(name, _json(value)) for name, value in arguments(message, task)]
+
+
+def _send_again_url(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> str:
+    """Return the address of the form that sends it as a new message, "" for those who may not."""
+    was_sent = message.broker and message.status not in (Status.PENDING, Status.CLAIMED)
+    row = TaskDefinition.objects.filter(name=message.task_name).first() if was_sent else None
+    may_send = request.user.has_perm("dispatch.send_taskdefinition")
+    if row is None or not (may_send and links.viewable(site, request, TaskDefinition)):
+        return ""
     try:
-        by_position, by_name = task.mask(*outbox.arguments_of(message.args, message.kwargs))
-    except UnreadableMessage:  # a row that was written past the API
-        return [Argument("", MASK)]
-    names = (*task.parameters.positional, *map(str, range(len(task.parameters.positional), len(by_position))))
-    positional = [Argument(name, _json(value)) for name, value in zip(names, by_position, strict=False)]
-    return [*positional, *(Argument(name, _json(value)) for name, value in by_name.items())]
+        address = reverse("admin:dispatch_taskdefinition_send", args=[row.pk], current_app=site.name)
+    except NoReverseMatch:  # a site of one's own may lack it
+        return ""
+    return f"{address}?{urlencode({'again': message.pk})}"
+
+
+def _option(name: str, value: Any) -> str:
+    try:
+        return _json(masked_option({name: value})[name])
+    except RecursionError:
+        return _too_deep()
 
 
 def _entries(column: Any) -> list[tuple[str, Any]]:
     """Return the entries of a JSON object; of anything else, which stands in a row written past the API, none."""
     return [(storable(name), value) for name, value in column.items()] if isinstance(column, dict) else []
-
-
-def explain(message: OutboxMessage, result_status: str) -> str:
-    """Say in a sentence where the message is, and what to do if that is not where it should be."""
-    now = timezone.now()
-    if message.status == Status.PENDING:
-        return _pending(message, now)
-    if message.status == Status.CLAIMED:
-        return _(
-            "A relay is publishing it now. If that relay stops, another one takes over after the lease has run out."
-        )
-    if message.status == Status.PUBLISHED:
-        return _published(message, result_status, now)
-    if message.status == Status.CANCELLED:
-        return _("It was cancelled and is not sent, unless you requeue it.")
-    if not message.broker:
-        return _(
-            "Nothing was sent: the trigger could not make the message. Correct it as the error says, then save the "
-            "object again."
-        )
-    return _("It is not tried again by itself. Remove the cause that the error names, then requeue it.")
 
 
 def destination(message: OutboxMessage) -> str:
@@ -147,64 +213,65 @@ def destination(message: OutboxMessage) -> str:
 
 def _queues(message: OutboxMessage) -> list[str]:
     """Return the queues that it was published to, or waits for."""
-    published = dict(_entries(message.published_to)).get("queues")
-    if isinstance(published, list) and published:
-        return [str(name) for name in published[: broker_state.MOST_ASKED]]
-    return [message.queue] if message.queue else []
+    queues = published_queues(message) or [message.queue]
+    return [name for name in queues[: broker_state.MOST_ASKED] if name]
 
 
-def times(message: OutboxMessage, result: Result | None) -> list[tuple[str, Any]]:
-    """Return what happened, and what is to happen, in the order of time."""
-    found = [
-        (_("enqueued"), message.created_at),
-        (_("due"), message.available_at if message.available_at - message.created_at > SOON else None),
-        (_("lease ends"), message.lease_expires_at),
-        (_("published"), message.published_at),
-        (_("finished by the worker"), result.done_at if result else None),
-        (_("result handled"), message.handled_at),
-        (_("expires"), message.expires_at),
+def times(message: OutboxMessage, result: Result | None) -> list[Moment]:
+    """Return what happened, what was done in the admin, and what is to happen, in the order of time."""
+    happened = events(message, result.done_at, result.started_at) if result else events(message)
+    moments = [Moment(_label(event), widgets.local(event.at), event.error) for event in happened]
+    return sorted([*moments, *_by_hand(message)], key=lambda moment: moment.at.replace(microsecond=0))
+
+
+def _by_hand(message: OutboxMessage) -> list[Moment]:
+    entries = LogEntry.objects.filter(
+        content_type=ContentType.objects.get_for_model(OutboxMessage), object_id=str(message.pk)
+    ).select_related("user")
+    return [
+        Moment(
+            _("%(what)s by %(user)s")
+            % {"what": entry.get_change_message().rstrip("."), "user": entry.user.get_username()},
+            widgets.local(entry.action_time),
+            "",
+        )
+        for entry in entries[:MOST_ENTRIES]
     ]
-    return sorted(((label, when) for label, when in found if when), key=lambda entry: entry[1])
 
 
-def _pending(message: OutboxMessage, now: dt.datetime) -> str:
-    task = registry.current().tasks.get(message.task_name)
-    if task and task.retired:
-        return _("Its task was retired %(retired)s: it waits until the task returns, or you cancel it.") % {
-            "retired": task.retired
-        }
-    if message.task_name in registry.current().paused_tasks:
-        return _("Its task is paused: it waits until the task is resumed.")
-    if message.queue in registry.current().paused:
-        return _("Its queue %(queue)s is paused: it waits until the queue is resumed.") % {
-            "queue": message.queue
-        }
-    if message.available_at > now and message.last_error:
-        return _("An attempt failed; the relay tries again when it is due.")
-    if message.available_at > now:
-        return _("It waits until it is due.")
-    if now - message.available_at > PATIENCE:
-        return _(
-            "It has been due for a while. Does a relay run (manage.py dispatch relay), and does the broker answer?"
-        )
-    return _("The relay publishes it next.")
+def _label(event: Event) -> str:
+    labels = {
+        "enqueued": _("enqueued"),
+        "due": _("due"),
+        "lease ends": _("lease ends"),
+        "published": _("published"),
+        "started": _("started by the worker"),
+        "finished": _("finished by the worker"),
+        "handled": _("result handled"),
+        "expires": _("expires"),
+        "dead": _("dead"),
+        "cancelled": _("cancelled"),
+        "failed": _("failed, not counted"),
+    }
+    if event.number is None:
+        return labels[event.kind]
+    return _("attempt %(number)s failed") % {"number": event.number}
 
 
-def _published(message: OutboxMessage, result_status: str, now: dt.datetime) -> str:
-    if result_status == "SUCCESS":
-        return _("The worker has finished it.")
-    if result_status == "FAILURE":
-        return _("The broker took it and the worker ran it, but the task failed: its exception stands below.")
-    if result_status:
-        return _("The worker has it; its last word is %(status)s.") % {"status": result_status.lower()}
-    if message.ignore_result:
-        return _("The broker has it. No result is kept, since the task asks for none.")
-    if message.published_at and now - message.published_at > PATIENCE:
-        return _(
-            "The broker has it, and no result came yet. Does a worker consume the queue, and does manage.py dispatch "
-            "results run?"
-        )
-    return _("The broker has it; the result is awaited.")
+def _spans(message: OutboxMessage, result: Result) -> list[tuple[str, str]]:
+    """Return how long it was in the queue, and how long it ran, as far as the worker tells when it started."""
+    published, started, done = message.published_at, result.started_at, result.done_at
+    if not published:
+        return []
+    if not started:
+        return [(_("From published to finished"), _span(published, done))] if done else []
+    spans = [(_("In the queue"), _span(published, started))]
+    return [*spans, (_("Runtime"), _span(started, done))] if done and result.status in FINISHED else spans
+
+
+def _span(start: dt.datetime, end: dt.datetime) -> str:
+    seconds = max((end - start).total_seconds(), 0.0)
+    return f"{widgets.number(round(seconds, 3))} s" if seconds < 60 else duration(seconds)
 
 
 def _task(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link:
@@ -212,11 +279,32 @@ def _task(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -
     return _link(message.task_name, row, site, request)
 
 
-def _trigger(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link | None:
+def _trigger_row(message: OutboxMessage) -> Trigger | None:
     if message.origin != OutboxMessage.Origin.TRIGGER:
         return None
-    row = Trigger.objects.filter(name=message.origin_name).first()
+    found: Trigger | None = Trigger.objects.filter(name=message.origin_name).first()
+    return found
+
+
+def _trigger(
+    message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest
+) -> Link | None:
+    if message.origin != OutboxMessage.Origin.TRIGGER:
+        return None
     return _link(message.origin_name, row, site, request)
+
+
+def _preview(message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest) -> str:
+    """Return where one sees what the trigger would send for the object today, for those who may see both."""
+    is_there = message_list.object_url(site, request, message) and links.viewable(site, request, Trigger)
+    if row is None or not is_there:
+        return ""
+    address = reverse("admin:dispatch_trigger_preview", args=[row.pk], current_app=site.name)
+    return f"{address}?{urlencode({'pk': message.object_pk})}"
+
+
+def _message(pk: uuid.UUID, site: admin.AdminSite) -> Link:
+    return Link(str(pk), links.url(OutboxMessage, pk, site.name))
 
 
 def _link(text: str, row: Any, site: admin.AdminSite, request: HttpRequest) -> Link:
@@ -227,27 +315,40 @@ def _link(text: str, row: Any, site: admin.AdminSite, request: HttpRequest) -> L
 def _object(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link | None:
     if not message.object_model:
         return None
-    return Link(
-        f"{message.object_model} {message.object_pk}", message_list.object_url(site, request, message)
-    )
+    text = f"{message.object_model} {message.object_pk}"
+    if message.object_schema:
+        text = _("%(object)s in schema %(schema)s") % {"object": text, "schema": message.object_schema}
+    return Link(text, message_list.object_url(site, request, message))
 
 
 def _siblings(message: OutboxMessage) -> str:
-    return urlencode({"object_model": message.object_model, "object_pk": message.object_pk})
+    names = ("object_model", "object_pk", "object_schema")
+    return urlencode({name: value for name in names if (value := getattr(message, name))})
 
 
-def _result(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Result | None:
-    model = message_list.result_model()
-    row: Any = model._default_manager.using(message._state.db).filter(task_id=str(message.pk)).first()
-    if row is None:
+def _result_row(message: OutboxMessage) -> Any:
+    """Return the TaskResult, None where there is none, or where its table cannot be read."""
+    using = message._state.db
+    rows = message_list.result_model()._default_manager.using(using).filter(task_id=str(message.pk))
+    try:
+        with transaction.atomic(using=using):  # its error must not break what the page reads besides
+            return rows.first()
+    except DatabaseError:
         return None
+
+
+def _result(row: Any, site: admin.AdminSite, request: HttpRequest) -> Result:
+    model = type(row)
+    may_view = links.may_view(site, request, model)
     return Result(
         status=row.status,
-        text=_readable(row.result),
-        traceback=row.traceback or "",
+        text=_readable(row.result) if may_view else "",
+        traceback=(row.traceback or "") if may_view else "",
         worker=row.worker or "",
+        started_at=getattr(row, "date_started", None),  # since version 2.6 of django-celery-results
         done_at=row.date_done,
         url=links.change_url(row, site.name) if links.viewable(site, request, model) else "",
+        is_hidden=not may_view,
     )
 
 
@@ -271,7 +372,11 @@ def _json(value: Any) -> str:
     try:
         return storable(_indented(value))
     except RecursionError:
-        return _("(nested too deeply to be shown)")
+        return _too_deep()
+
+
+def _too_deep() -> str:
+    return _("(nested too deeply to be shown)")
 
 
 def _indented(value: Any) -> str:

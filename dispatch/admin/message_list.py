@@ -3,66 +3,85 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 from django.apps import apps
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.db import DatabaseError, connections, router, transaction
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
-from django.utils.functional import cached_property
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _t
 
 from dispatch import registry
-from dispatch.admin import links
+from dispatch.admin import lifecycle_status, links, message_window
+from dispatch.admin.lifecycle_status import STATES
+from dispatch.admin.message_filters import StatusFilter, TimeFilter
+from dispatch.admin.message_window import START, Window
 from dispatch.models import OutboxMessage
-
-MOST_COUNTED = 10_000
-
-if TYPE_CHECKING:
-    Base = Paginator[Any]
-else:
-    Base = Paginator
-
-
-class AtLeast(int):
-    """A count that was given up: a number for the pages, ``10000+`` for people."""
-
-    def __str__(self) -> str:
-        return f"{int(self)}+"
-
-
-class BoundedPaginator(Base):
-    """Counts no further than ``MOST_COUNTED``."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        found = rows.order_by().values("pk")[: MOST_COUNTED + 1].count()
-        return AtLeast(MOST_COUNTED) if found > MOST_COUNTED else int(found)
+from dispatch.models.database import schema_name
 
 
 class LogList(ChangeList):
-    """One page of messages with their results and the addresses of their objects, newest first."""
+    """One page of messages with their results and the addresses of their objects, newest first.
 
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        return ["-id"]  # the address bar may ask for others, which no index serves
+    ``older`` is the address of what lies behind the window, "" where nothing does.
+    """
+
+    def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {name: value for name, value in super().get_filters_params(params).items() if name != START}
+
+    def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
+        """Return the address of another page of this window, or of another list, which begins anew."""
+        new_params = new_params or {}
+        anew = {} if new_params.keys() <= {PAGE_VAR, START} and not remove else {START: None}
+        return str(super().get_query_string({**new_params, **anew}, remove))
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        return super().get_queryset(request, *args, **kwargs).defer("args", "kwargs", "options", "headers")
+        found = super().get_queryset(request, *args, **kwargs)
+        window = self._window(request, found)
+        self.older = self.get_query_string({START: window.further}) if window.further else ""
+        rows = found.filter(window.within).order_by(*window.order)
+        return rows.defer("args", "kwargs", "options", "headers")
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
         self.result_list = rows
-        outcomes = results(rows)
+        states = results(rows, request)
         for row in rows:
-            row.result_status = outcomes.get(str(row.pk), "")
+            row.lifecycle = lifecycle_status.of(row, states.get(str(row.pk), ""))
             row.object_url = object_url(self.model_admin.admin_site, request, row)
             row.page_url = self._page_url(request, row)
+
+    def _window(self, request: HttpRequest, found: QuerySet[Any]) -> Window:
+        """Return what is looked through: rows that an index leads to, before any filter that none serves."""
+        asked, start = request.GET, request.GET.get(START, "")
+        status = asked.get(StatusFilter.parameter_name, "")
+        if status in STATES:
+            rows = result_model()._default_manager.using(found.db)
+            with readable_results(found.db, request):
+                return message_window.of_results(rows.filter(status__in=STATES[status]), start)
+            return Window(Q(pk__in=[]))
+        if self.query and sought(self.query.strip()).is_indexed:
+            return message_window.of_messages(found, "created_at", start, found)
+        rows = self.root_queryset
+        if asked.get("object_model") and asked.get("object_pk"):
+            rows = rows.filter(object_model=asked["object_model"], object_pk=asked["object_pk"])
+            return message_window.of_messages(rows, "created_at", start, found)
+        if column := message_window.INDEXED_BY.get(status):
+            rows = rows.filter(**lifecycle_status.CONDITIONS[status])
+            if status == OutboxMessage.Status.PENDING and asked.get("queue"):
+                rows = rows.filter(queue=asked["queue"])
+            return message_window.of_messages(rows, column, start, found)
+        for spec in self.filter_specs:
+            if isinstance(spec, TimeFilter):
+                rows = rows.filter(spec.ids)
+        return message_window.of_messages(rows, "pk", start, found)
 
     def _page_url(self, request: HttpRequest, row: OutboxMessage) -> str:
         """Return the address of the message's page, from which one comes back to this list as it is now."""
@@ -73,68 +92,39 @@ class LogList(ChangeList):
         return add_preserved_filters(context, links.change_url(row, self.model_admin.admin_site.name))
 
 
-class FromRegistry(admin.SimpleListFilter):
-    """A filter whose choices are read from the registry's snapshot instead of from the log."""
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What a search stands for, and whether an index leads to these rows."""
 
-    names: Callable[[registry.Snapshot], Iterable[str]]
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        known = set(type(self).names(registry.current()))
-        chosen = {value for value in [self.value()] if value}
-        return [(name, name) for name in sorted(known | chosen)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return queryset.filter(**{self.parameter_name or "": value}) if value else queryset
+    condition: Q
+    is_indexed: bool = True
 
 
-class QueueFilter(FromRegistry):
-    """Messages for one queue."""
-
-    title = _("queue")
-    parameter_name = "queue"
-
-    @staticmethod
-    def names(snapshot: registry.Snapshot) -> Iterable[str]:
-        return snapshot.table.queues
-
-
-class TaskFilter(FromRegistry):
-    """Messages of one task."""
-
-    title = _("task")
-    parameter_name = "task_name"
-
-    @staticmethod
-    def names(snapshot: registry.Snapshot) -> Iterable[str]:
-        return snapshot.tasks
-
-
-def search(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """Return the rows that a term stands for: a task id, a task's name or part of it, or an object.
+def sought(term: str) -> Sought:
+    """Return what a term stands for: a task id, a task's name or part of it, or an object.
 
     What it stands for is settled by its form and by the registry, so that no text column is scanned for it.
     """
     model, _space, pk = term.replace(":", " ").rpartition(" ")
     if model and links.find(model.strip()) is not None:
-        return rows.filter(object_model=model.strip().lower(), object_pk=pk)
+        return Sought(Q(object_model=model.strip().lower(), object_pk=pk))
     if (task_id := _uuid(term)) is not None:
-        return rows.filter(pk=task_id) | _of_object(rows, str(task_id))
-    names = [] if term.isdecimal() else _task_names(term)
-    if names:
-        return rows.filter(task_name__in=names)
-    return rows.filter(task_name=term) if "." in term else _of_object(rows, term)
+        return Sought(Q(pk=task_id) | _of_object(str(task_id)))
+    if not term.isdecimal() and (names := _task_names(term)):
+        return Sought(Q(task_name__in=names), is_indexed=False)
+    return Sought(Q(task_name=term), is_indexed=False) if "." in term else Sought(_of_object(term))
 
 
-def results(messages: Iterable[OutboxMessage]) -> dict[str, str]:
+def results(rows: Iterable[OutboxMessage], request: HttpRequest | None = None) -> dict[str, str]:
     """Return task id → status of the result, for those that have one, in one query for each database."""
     found: dict[str, str] = {}
     by_database: dict[str, list[str]] = {}
-    for message in messages:
+    for message in rows:
         by_database.setdefault(message._state.db or "default", []).append(str(message.pk))
     for using, ids in by_database.items():
-        rows = result_model()._default_manager.using(using).filter(task_id__in=ids)
-        found |= dict(rows.values_list("task_id", "status"))
+        stored = result_model()._default_manager.using(using).filter(task_id__in=ids)
+        with readable_results(using, request):
+            found |= dict(stored.values_list("task_id", "status"))
     return found
 
 
@@ -143,17 +133,39 @@ def result_model() -> type[Model]:
     return apps.get_model("django_celery_results", "TaskResult")
 
 
+@contextmanager
+def readable_results(using: str, request: HttpRequest | None) -> Iterator[None]:
+    """Read results in this block; where their table cannot be read, the block ends, and the user is told."""
+    is_open = connections[using].in_atomic_block
+    try:
+        with transaction.atomic(using=using) if is_open else nullcontext():
+            yield
+    except DatabaseError:
+        if request is None:
+            return
+        text = _t(
+            "The table of results cannot be read in database %(alias)s, so that it is not known how tasks ended: "
+            "manage.py migrate django_celery_results --database %(alias)s makes it."
+        )
+        messages.warning(request, text % {"alias": using})
+
+
 def object_url(site: admin.AdminSite, request: HttpRequest, message: OutboxMessage) -> str:
-    """Return the address of the object a message came from, "" where this user may not see it."""
+    """Return the address of the object a message came from, "" where this user may not see it.
+
+    In another tenant's schema there is no such object, or another one with this key.
+    """
     model = links.find(message.object_model) if message.object_model else None
     if model is None or not links.viewable(site, request, model):
+        return ""
+    if message.object_schema != schema_name(router.db_for_read(model)):
         return ""
     return links.url(model, message.object_pk, site.name)
 
 
-def _of_object(rows: QuerySet[Any], pk: str) -> QuerySet[Any]:
+def _of_object(pk: str) -> Q:
     labels = [model._meta.label_lower for model in apps.get_models()]  # the index begins with the model
-    return rows.filter(object_model__in=labels, object_pk=pk)
+    return Q(object_model__in=labels, object_pk=pk)
 
 
 def _task_names(part: str) -> list[str]:

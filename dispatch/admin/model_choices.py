@@ -26,7 +26,7 @@ def choices(stored: str = "") -> list[Any]:
 
 
 def columns(label: str) -> list[dict[str, Any]]:
-    """Return the columns that conditions and arguments may read: name, type, operators that fit, and choices."""
+    """Return the columns that conditions and arguments may read: names, type, operators that fit, and choices."""
     model = links.find(label)
     if model is None:
         return []
@@ -65,6 +65,9 @@ def _column(field: Field[Any, Any]) -> dict[str, Any]:
     kind = field.target_field if isinstance(field, ForeignKey) else field
     return {
         "name": field.attname,
+        "aliases": [
+            name for name in (field.name, "pk" * field.primary_key) if name not in ("", field.attname)
+        ],
         "type": kind.get_internal_type().removesuffix("Field").lower(),
         "operators": operators(field),
         "choices": _values(field),

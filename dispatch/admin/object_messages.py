@@ -8,20 +8,22 @@ from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 
-from dispatch.admin import base, links, message_list
+from dispatch.admin import base, lifecycle_status, links, message_list
 from dispatch.models import OutboxMessage
+from dispatch.models.database import schema_name
 from dispatch.models.outbox_message import OutboxQuerySet
 
 
 class DispatchedAdmin(base.ModelAdmin):
-    """A ModelAdmin that shows, below the form, the messages that were sent for the object.
+    """A ModelAdmin that shows, below the form, what was sent for the object, and leads to what triggers would send.
 
-    For those who may view outbox messages. An admin with a ``change_form_template`` of its own uses the template tag
-    ``{% dispatch_messages original %}`` instead.
+    For those who may view outbox messages, or triggers. An admin with a ``change_form_template`` of its own uses the
+    template tag ``{% dispatch_messages original %}`` instead.
     """
 
     change_form_template = "admin/dispatch/dispatched_change_form.html"
@@ -36,12 +38,17 @@ class Line:
 
     message: OutboxMessage
     url: str
-    result: str
+    status: str
+    label: Any
 
 
 def messages_of(instance: Model, trigger: str = "") -> OutboxQuerySet:
     """Return the messages that were sent for an object, by one trigger or by all, newest first."""
-    rows = OutboxMessage.objects.filter(object_model__in=_labels(type(instance)), object_pk=str(instance.pk))
+    rows = OutboxMessage.objects.filter(
+        object_model__in=_labels(type(instance)),
+        object_pk=str(instance.pk),
+        object_schema=schema_name(instance._state.db or DEFAULT_DB_ALIAS),
+    )
     if trigger:
         rows = rows.filter(origin=OutboxMessage.Origin.TRIGGER, origin_name=trigger)
     return rows.order_by("-id").defer("args", "kwargs", "options", "headers")
@@ -51,7 +58,10 @@ def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]
     """Return the first messages with their results and addresses."""
     found = list(rows[:limit])
     results = message_list.results(found)
-    return [Line(row, links.change_url(row, site.name), results.get(str(row.pk), "")) for row in found]
+    return [
+        Line(row, links.change_url(row, site.name), *lifecycle_status.of(row, results.get(str(row.pk), "")))
+        for row in found
+    ]
 
 
 def log_url(site: admin.AdminSite, **lookups: Any) -> str:

@@ -1,4 +1,4 @@
-"""Task definitions, and the manifests they were imported from."""
+"""The tasks that may be sent."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, broker_state, links, parameter_table, widgets
+from dispatch.admin import base, broker_state, parameter_table, widgets
 from dispatch.admin.explanations import in_one_sentence, of_tasks_and_routes
 from dispatch.admin.explanations.section import Explained, Pages
-from dispatch.admin.pause_actions import PausingAdmin
+from dispatch.admin.links import Link
+from dispatch.admin.pause_actions import PausingAdmin, pause_notes
 from dispatch.conf import conf
 from dispatch.core.schema.summary import describe
 from dispatch.core.suggestions import suggest
-from dispatch.models import Manifest, TaskDefinition
+from dispatch.models import TaskDefinition
 
 FROM_MANIFEST = ("name", "description")
 FROM_WORKER = ("offered", "returned", "own_options")
@@ -46,15 +48,6 @@ class Offered(admin.SimpleListFilter):
         return queryset.filter(**self.conditions.get(self.value() or "", {}))
 
 
-class IgnoreResult(forms.NullBooleanSelect):
-    """Yes, no, or what the worker's own code says."""
-
-    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        super().__init__(attrs)
-        [_unknown, *rest] = self.choices
-        self.choices = [("unknown", _("As the worker's code says")), *rest]
-
-
 class TaskForm(base.Form):
     """Serializers are chosen among the allowed ones; sensitive names must be names that the task has."""
 
@@ -69,7 +62,7 @@ class TaskForm(base.Form):
         widgets = {
             "name": widgets.WIDE,
             "description": forms.Textarea(attrs={"rows": 2, "cols": 60}),
-            "ignore_result": IgnoreResult,
+            "ignore_result": widgets.IgnoreResult,
         }
         help_texts = {"compression": _("For example gzip. Empty: none.")}
 
@@ -122,9 +115,52 @@ class TaskDefinitionAdmin(PausingAdmin):
     search_fields = ("name", "description")
     ordering = ("name",)
     autocomplete_fields = ("queue", "exchange")
+    log_lookup = "task_name"
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("dispatch.send_taskdefinition")
+
+    def get_urls(self) -> list[Any]:
+        send = self.admin_site.admin_view(self.send_view)
+        return [
+            path("<path:object_id>/send/", send, name="dispatch_taskdefinition_send"),
+            *super().get_urls(),
+        ]
+
+    def send_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show a form for the task's arguments, then what would be sent, and send it."""
+        from dispatch.admin.send_view import SendView
+
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        if not (self.has_view_permission(request, row) and self.has_send_permission(request)):
+            raise PermissionDenied
+        return SendView(self, request, row).respond()
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        return (*self.list_display, "send_link") if self.has_send_permission(request) else self.list_display
+
+    def tools(self, request: HttpRequest, row: TaskDefinition) -> list[Link]:
+        send = [Link(_t("Send…"), self._send_url(row))] if self.has_send_permission(request) else []
+        return [*send, *super().tools(request, row)]
+
+    @admin.display(description=_("send"))
+    def send_link(self, row: TaskDefinition) -> SafeString:
+        return format_html('<a class="dispatch-whole" href="{}">{}</a>', self._send_url(row), _("Send…"))
+
+    def _send_url(self, row: TaskDefinition) -> str:
+        return reverse("admin:dispatch_taskdefinition_send", args=[row.pk], current_app=self.admin_site.name)
 
     def get_readonly_fields(self, request: HttpRequest, obj: TaskDefinition | None = None) -> tuple[str, ...]:
-        computed = ("takes_table", "destination", "source", "manifest_link", *FROM_WORKER)
+        computed = (
+            *super().get_readonly_fields(request, obj),
+            "takes_table",
+            "destination",
+            "source",
+            "manifest",
+            *FROM_WORKER,
+        )
         return (*computed, *FROM_MANIFEST, "parameters") if _is_imported(obj) else computed
 
     def get_fieldsets(self, request: HttpRequest, obj: TaskDefinition | None = None) -> Any:
@@ -137,12 +173,14 @@ class TaskDefinitionAdmin(PausingAdmin):
             (_("Where it goes"), _DESTINATION_FIELDSET),
             (_("When and how long"), _TIMES_FIELDSET),
             (_("How it is sent"), _WIRE_FIELDSET),
-            *([(_("Where it comes from"), {"fields": ("source", "manifest_link")})] if obj else []),
+            *([(_("Where it comes from"), {"fields": ("source", "manifest")})] if obj else []),
             *([(_("What the worker says"), {"fields": FROM_WORKER})] if _is_imported(obj) else []),
         ]
 
     def explain(self, request: HttpRequest, row: TaskDefinition) -> Explained:
-        return of_tasks_and_routes.of_task(row.name, Pages(self.admin_site, request))
+        section = of_tasks_and_routes.of_task(row.name, Pages(self.admin_site, request))
+        section.notes[:0] = pause_notes(row)
+        return section
 
     def concerned_queues(self, row: TaskDefinition) -> tuple[str, ...]:
         return in_one_sentence.queues_of(row.name)
@@ -208,12 +246,6 @@ class TaskDefinitionAdmin(PausingAdmin):
     def takes_table(self, row: TaskDefinition) -> SafeString:
         return parameter_table.table(row.parameters, row.sensitive_parameters)
 
-    @admin.display(description=_("manifest"))
-    def manifest_link(self, row: TaskDefinition) -> SafeString | str:
-        if row.manifest is None:
-            return widgets.EMPTY
-        return format_html('<a href="{}">{}</a>', links.change_url(row.manifest), row.manifest)
-
 
 def _deprecated() -> SafeString:
     return widgets.badge("warning", _("deprecated"))
@@ -253,38 +285,3 @@ _TIMES_FIELDSET = {
     "description": _("All in seconds, for calls that say nothing else."),
 }
 _WIRE_FIELDSET = {"fields": ("serializer", "compression", "ignore_result"), "classes": ("collapse",)}
-
-
-@admin.register(Manifest)
-class ManifestAdmin(base.ReadOnlyAdmin):
-    """Which manifests were imported, and what they brought."""
-
-    intro = _(
-        "What the workers said of themselves, as it was imported by manage.py dispatch manifest sync FILE."
-    )
-    empty_help = _(
-        "No manifest yet. Write one with celery -A worker manifest, and import it with manage.py dispatch "
-        "manifest sync FILE."
-    )
-    list_display = ("worker", "version", "task_count", "consumed", "imported_at")
-    list_filter = ("worker",)
-    search_fields = ("worker", "version", "checksum")
-    fields = ("worker", "version", "consumed", "task_list", "checksum", "imported_at")
-    readonly_fields = ("consumed", "task_list")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(task_count=Count("tasks"))
-        return rows
-
-    @admin.display(description=_("tasks now"), ordering="task_count")
-    def task_count(self, manifest: Any) -> str:
-        return widgets.number(manifest.task_count)
-
-    @admin.display(description=_("consumed queues"))
-    def consumed(self, manifest: Manifest) -> str:
-        return widgets.listed(str(queue["name"]) for queue in manifest.queues)
-
-    @admin.display(description=_("tasks whose last import it was"))
-    def task_list(self, manifest: Manifest) -> SafeString | str:
-        rows = ((links.change_url(task), task.name) for task in manifest.tasks.all())
-        return format_html_join(SafeString("<br>"), '<a href="{}">{}</a>', rows) or widgets.EMPTY

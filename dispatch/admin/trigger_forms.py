@@ -61,6 +61,8 @@ class TriggerForm(base.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name in ("events", "watched"):
+            self.initial[name] = _names(self.initial.get(name))
         if "model" in self.fields:
             self.fields["model"].choices = choices(self.instance.model)  # type: ignore[attr-defined]
         if "task" in self.fields:
@@ -73,12 +75,16 @@ class TriggerForm(base.Form):
         label = self["model"].value() if "model" in self.fields else self.instance.model
         offered = watchable(label or "")
         names = {name for name, _label in offered}
-        stored = [
-            name if name in names else _attname(label, name) for name in self.initial.get("watched") or ()
-        ]
+        stored = [name if name in names else _attname(label, name) for name in self.initial["watched"]]
         self.initial["watched"] = stored
         gone = [(name, name) for name in stored if name not in names]
         self.fields["watched"].choices = [*offered, *gone]  # type: ignore[attr-defined]
+
+
+def _names(stored: Any) -> list[str]:
+    """Return the names in what is stored, which need not be a list of them."""
+    names = stored if isinstance(stored, list) else [stored]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _attname(label: str, name: str) -> str:
@@ -147,7 +153,7 @@ class ArgumentForm(LineForm):
         return cleaned
 
 
-class ConditionInline(base.TabularInline):
+class ConditionInline(base.Inline):
     """Conditions, all of which must hold."""
 
     model = TriggerCondition
@@ -156,7 +162,7 @@ class ConditionInline(base.TabularInline):
     verbose_name_plural = _("conditions: all must hold; without any, every save counts")
 
 
-class ArgumentInline(base.TabularInline):
+class ArgumentInline(base.Inline):
     """The argument mapping."""
 
     model = TriggerArgument

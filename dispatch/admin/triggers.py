@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.db import router
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
-from django.utils.html import format_html
+from django.urls import path
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, links, object_messages, widgets
+from dispatch.admin import base, history, links, object_messages, preview_links, widgets
 from dispatch.admin.explanations import in_one_sentence
 from dispatch.admin.explanations.section import warn
 from dispatch.admin.model_choices import columns, relations, watchable
 from dispatch.admin.parameter_table import parameters
 from dispatch.admin.trigger_forms import ArgumentInline, ConditionInline, TriggerForm
 from dispatch.core import trigger_rules
-from dispatch.models import TaskDefinition, Trigger
+from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from dispatch.models.triggers import EVENT_LABELS
 from dispatch.triggers.code_triggers import CodeTrigger, declared
+from dispatch.triggers.recent_messages import Activity, recent
 from dispatch.triggers.trigger_index import AnyTrigger
 
 
@@ -41,8 +44,19 @@ class InCode:
     watched: str
     condition: str
     destination: str
+    sent: SafeString | str
     preview_url: str
     log_url: str
+
+
+class TriggerList(ChangeList):
+    """A page of triggers with what they sent lately, and who disabled those that are."""
+
+    model_admin: TriggerAdmin
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.model_admin.learn(request, self.result_list)
 
 
 @admin.register(Trigger)
@@ -50,11 +64,13 @@ class TriggerAdmin(base.Admin):
     """Triggers; a change works in every process within seconds, without a restart."""
 
     intro = _(
-        "A trigger sends a task when an object is saved or deleted. Changes work at once, without a restart."
+        "A trigger sends a task when an object is saved or deleted. Changes work at once, without a restart. What was "
+        "sent lately is counted among the newest 10,000 messages."
     )
     empty_help = _("No trigger yet: add one to send a task whenever an object of some model is saved.")
     form = TriggerForm
-    list_display = ("name", "enabled", "when", "condition_list", "sends")
+    list_display = ("name", "enabled", "when", "condition_list", "sends", "sent")
+    readonly_fields = ("sent", "events_in_words", "watched_in_words")
     list_editable = ("enabled",)
     list_filter = ("enabled", "model", ("task", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("task", "queue")
@@ -64,7 +80,7 @@ class TriggerAdmin(base.Admin):
     inlines = (ConditionInline, ArgumentInline)
     change_list_template = "admin/dispatch/trigger/change_list.html"
     fieldsets = (
-        (None, {"fields": ("name", "enabled")}),
+        (None, {"fields": ("name", "enabled", "disabled_reason")}),
         (_("When"), {"fields": ("model", "events", "watched")}),
         (_("What is sent"), {"fields": ("task",)}),
         (
@@ -85,6 +101,31 @@ class TriggerAdmin(base.Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("conditions", "arguments")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TriggerList]:
+        return TriggerList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Trigger | None = None) -> Any:
+        (_first, names), *others = super().get_fieldsets(request, obj)
+        if obj is None:
+            return [(None, {"fields": ("name", "enabled")}), *others]
+        first = (None, {**names, "fields": (*names["fields"], "sent")})
+        if self.has_change_permission(request, obj):
+            return [first, *others]
+        (when, _fields), *others = others  # Django would show lists as Python writes them
+        return [first, (when, {"fields": ("model", "events_in_words", "watched_in_words")}), *others]
+
+    def learn(self, request: HttpRequest, rows: Iterable[Any]) -> None:
+        """Let rows know what they sent lately, and who disabled them."""
+        known = self._recent(request)
+        disabled = history.last_entries([row for row in rows if not row.enabled], history.changed("Enabled"))
+        for row in rows:
+            row.activity, row.disabled = known.get(row.name), disabled.get(str(row.pk))
+
+    def _recent(self, request: HttpRequest) -> Mapping[str, Activity]:
+        """Return what triggers sent lately, to those who may view messages."""
+        is_told = object_messages.may_see(request, self.admin_site)
+        return recent(router.db_for_read(OutboxMessage)) if is_told else {}
 
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
@@ -126,8 +167,10 @@ class TriggerAdmin(base.Admin):
 
     def code_preview_view(self, request: HttpRequest) -> HttpResponse:
         """Show what a trigger in code would send: the one with this name, model, task and events."""
-        wanted = {key: request.GET.get(key, "") for key in ("name", "model", "task", "events")}
-        found = next((each for each in declared.values() if _key(each) == wanted), None)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        wanted = {each: request.GET.get(each, "") for each in ("name", "model", "task", "events")}
+        found = next((each for each in declared.values() if preview_links.key(each) == wanted), None)
         if found is None:
             raise Http404
         return self._preview(request, found)
@@ -163,16 +206,33 @@ class TriggerAdmin(base.Admin):
         }
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            self.learn(request, [obj])
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
         super().save_formset(request, form, formset, change)
         for warning in getattr(formset, "warnings", ()):
             self.message_user(request, warning, messages.WARNING)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        in_code = [self._in_code(request, each) for each in sorted(declared.values(), key=lambda t: t.name)]
+        known = self._recent(request) if declared else {}
+        in_code = [
+            self._in_code(request, each, known.get(each.name))
+            for each in sorted(declared.values(), key=lambda t: t.name)
+        ]
         return super().changelist_view(request, {"code_triggers": in_code, **(extra_context or {})})
 
-    def _in_code(self, request: HttpRequest, trigger: CodeTrigger) -> InCode:
+    def _in_code(self, request: HttpRequest, trigger: CodeTrigger, activity: Activity | None) -> InCode:
         return InCode(
             trigger,
             name=widgets.dotted(trigger.name),
@@ -181,16 +241,15 @@ class TriggerAdmin(base.Admin):
             watched=widgets.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
             destination=_place(trigger),
-            preview_url=self._code_preview_url(trigger) if self._may_preview(request, trigger.model) else "",
+            sent=_sent(activity),
+            preview_url=preview_links.address(self.admin_site, trigger)
+            if self._may_preview(request, trigger.model)
+            else "",
             log_url=self._log_url(request, trigger.name),
         )
 
     def _may_preview(self, request: HttpRequest, label: str) -> bool:
         return links.may_view(self.admin_site, request, links.find(label))
-
-    def _code_preview_url(self, trigger: CodeTrigger) -> str:
-        address = reverse("admin:dispatch_trigger_code_preview", current_app=self.admin_site.name)
-        return f"{address}?{urlencode(_key(trigger))}"
 
     def _log_url(self, request: HttpRequest, name: str) -> str:
         if not object_messages.may_see(request, self.admin_site):
@@ -202,8 +261,28 @@ class TriggerAdmin(base.Admin):
         text = format_html("{} {}", widgets.dotted(trigger.model), _events(trigger.events))
         if not trigger.watched:
             return text
-        watched = _t("watches %s") % widgets.listed(map(str, trigger.watched))
+        watched = _t("watches %s") % self.watched_in_words(trigger)
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
+
+    @admin.display(description=_("events"))
+    def events_in_words(self, trigger: Trigger) -> str:
+        return _events(trigger.events)
+
+    @admin.display(description=_("watched fields"))
+    def watched_in_words(self, trigger: Trigger) -> str:
+        return widgets.listed(map(str, _items(trigger.watched)))
+
+    @admin.display(description=_("sent lately"))
+    def sent(self, trigger: Any) -> SafeString | str:
+        if trigger.enabled:
+            return _sent(trigger.activity)
+        return format_html(
+            '{} <small class="dispatch-quiet">{} {}</small><br>{}',
+            widgets.badge("cancelled", _("disabled")),
+            history.signed(trigger.disabled) if trigger.disabled else "",
+            trigger.disabled_reason,
+            _sent(trigger.activity),
+        )
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
@@ -221,7 +300,7 @@ class TriggerAdmin(base.Admin):
 
 
 def _parameters(pk: str) -> list[dict[str, Any]]:
-    task = TaskDefinition.objects.filter(pk=pk).first() if pk.isdecimal() else None
+    task = TaskDefinition.objects.filter(pk=pk).first() if base.may_be_key(TaskDefinition, pk) else None
     found = parameters(task.parameters, []) if task else ()
     return [{"name": p.name, "type": p.type, "required": p.required, "default": p.default} for p in found]
 
@@ -233,13 +312,32 @@ def _place(trigger: AnyTrigger) -> str:
     return in_one_sentence.place(found) if found else problem
 
 
+def _sent(activity: Activity | None) -> SafeString | str:
+    """Return how many messages it sent lately, the last time, and its last error."""
+    if activity is None:
+        return widgets.EMPTY
+    parts: list[SafeString | str] = []
+    if activity.last:
+        last = widgets.moment(activity.last, _("sent"))
+        parts.append(format_html(_t("{}, the last {}"), widgets.number(activity.sent), last))
+    if activity.dead:
+        badge = widgets.badge("dead", _("dead"))
+        error = widgets.shortened(activity.dead.last_error)
+        url = links.change_url(activity.dead)
+        parts.append(
+            format_html('<a href="{}">{}</a> <small class="dispatch-quiet">{}</small>', url, badge, error)
+        )
+    return format_html_join(" ", "{}", ((part,) for part in parts))
+
+
+def _items(value: Any) -> list[Any]:
+    """Return a stored list; what is none, as the only one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _events(events: Any) -> str:
     """Return events in words, in their usual order; what is no event, as it is stored."""
+    if not isinstance(events, frozenset):
+        events = _items(events)
     known = [str(EVENT_LABELS[event]) for event in trigger_rules.EVENTS if event in events]
     return ", ".join([*known, *(str(event) for event in events if event not in trigger_rules.EVENTS)])
-
-
-def _key(trigger: CodeTrigger) -> dict[str, str]:
-    """Return what makes a trigger in code the one it is, as an address writes it."""
-    events = ",".join(event for event in trigger_rules.EVENTS if event in trigger.events)
-    return {"name": trigger.name, "model": trigger.model, "task": trigger.task, "events": events}

@@ -15,7 +15,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import localdate, localtime
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+
+from dispatch.core.json_values import DEPTH, plain
+from dispatch.core.redaction import storable
+from dispatch.exceptions import InvalidArguments
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,13 +36,26 @@ class JSONField(forms.JSONField):
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, (str, forms.fields.InvalidJSONInput)):
             return value
-        return json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder)
+        return storable(json.dumps(value, indent=2, ensure_ascii=False, cls=self.encoder))
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Return what is shown again: as it was written, where it cannot be stored."""
+        try:
+            self.to_python(data)
+        except ValidationError:
+            return forms.fields.InvalidJSONInput(data)
+        return super().bound_data(data, initial)
 
     def to_python(self, value: Any) -> Any:
         try:
-            return super().to_python(value)
-        except ValidationError:
+            found = super().to_python(value)
+        except (ValidationError, ValueError, RecursionError):
             raise ValidationError(_complaint(value), code="invalid") from None
+        try:
+            plain(found)
+        except InvalidArguments as error:
+            raise ValidationError(str(error), code="invalid") from None
+        return found
 
     def clean(self, value: Any) -> Any:
         cleaned = super().clean(value)
@@ -47,15 +65,19 @@ class JSONField(forms.JSONField):
 def _complaint(text: str) -> str:
     try:
         json.loads(text)
-    except ValueError as error:
-        where = {"line": getattr(error, "lineno", 1), "column": getattr(error, "colno", 1)}
-        reason = getattr(error, "msg", str(error))
+    except json.JSONDecodeError as error:
+        where = {"line": error.lineno, "column": error.colno}
+        reason = error.msg
         return _(
             "This is not JSON at line %(line)d, column %(column)d: %(reason)s. Texts and keys need double quotes."
         ) % {
             **where,
             "reason": reason,
         }
+    except ValueError:
+        return str(_("A number in it has too many digits for JSON: write a text."))
+    except RecursionError:
+        return _("It is nested more than %(depth)d levels deep.") % {"depth": DEPTH}
     return str(forms.JSONField.default_error_messages["invalid"])
 
 
@@ -85,20 +107,44 @@ class NamesField(forms.CharField):
         return bool(list(initial or ()) != self.to_python(data))
 
 
+class IgnoreResult(forms.NullBooleanSelect):
+    """Yes, no, or what the worker's own code says."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        [_unknown, *rest] = self.choices
+        self.choices = [("unknown", _("As the worker's code says")), *rest]
+
+
 def badge(kind: str, text: Any) -> SafeString:
     """Return a label whose colour and sign come from the class ``dispatch-badge-KIND``."""
     return format_html('<span class="dispatch-badge dispatch-badge-{}">{}</span>', kind.lower(), text)
 
 
-def moment(value: dt.datetime, label: Any) -> SafeString:
+def local(value: dt.datetime) -> dt.datetime:
+    """Return a time in the current time zone; one that no clock has there, at the end of time, in its own."""
+    try:
+        return localtime(value)
+    except OverflowError:
+        return value
+
+
+def clock(value: dt.datetime | None) -> str:
     """Return a time to the second, in the current time zone; the date only where it is not today's."""
-    local = localtime(value)
-    shown = f"{local:%H:%M:%S}" if local.date() == localdate() else f"{local:%Y-%m-%d %H:%M}"
+    if value is None:
+        return EMPTY
+    here = local(value)
+    return f"{here:%H:%M:%S}" if here.date() == localdate() else f"{here:%Y-%m-%d %H:%M}"
+
+
+def moment(value: dt.datetime, label: Any) -> SafeString:
+    """Return a time as a clock shows it, the whole of it as a tooltip."""
+    here = local(value)
     return format_html(
         '<time class="dispatch-whole" datetime="{}" title="{}">{}</time>',
-        local.isoformat(),
-        f"{label} {local:%Y-%m-%d %H:%M:%S %Z}",
-        shown,
+        here.isoformat(),
+        f"{label} {here:%Y-%m-%d %H:%M:%S %Z}",
+        clock(value),
     )
 
 
@@ -114,11 +160,15 @@ def shortened(text: str, length: int = 80) -> SafeString | str:
     return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(length))
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names as an enumeration, or a dash."""
-    return ", ".join(names) or EMPTY
+def listed(names: Iterable[str], most: int | None = None) -> str:
+    """Return names as an enumeration, at most so many of them, or a dash."""
+    names = list(names)
+    shown = names[:most]
+    if left := len(names) - len(shown):
+        shown.append(_t("%(count)s more") % {"count": number(left)})
+    return ", ".join(shown) or EMPTY
 
 
-def number(count: int) -> str:
-    """Return a count in the reader's notation."""
+def number(count: float) -> str:
+    """Return a number in the reader's notation."""
     return str(localize(count, use_l10n=True))

@@ -7,16 +7,19 @@ queue takes is sent back first, and **then acked**: an ack alone is no success.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from dispatch.client.amqp_frames import Frames
 from dispatch.client.broker_connection import BATCH_SIZE, Attempt, Fate, Session
 from dispatch.conf import conf
 from dispatch.exceptions import PublishError, QueueUnavailable
 
 #: Seconds to wait for what a broker may have said before its end; py-amqp knows no waiting of 0 s within a frame.
 LAST_WORDS = 0.01
+#: Bytes that are written at once, about. If that fails, what comes after them was not sent.
+PART_BYTES = 1 << 16
 
 
 class Confirming:
@@ -26,6 +29,7 @@ class Confirming:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.frames = Frames(session)
         self._sent = 0
         self._pending: dict[int, Attempt] = {}
         self._returned: dict[str, Exception] = {}
@@ -52,28 +56,36 @@ class Confirming:
         A broker that will not have a message at all (its exchange is gone, it is too large) closes the channel, and
         says nothing of the others that are not confirmed yet.
         """
-        session = self.session
         try:
-            for attempt in attempts:
-                self._hand_over(attempt)
+            for part in self._parts(attempts):
+                self._connection.transport.write(part)
             self._wait(until)
         except Exception as error:  # noqa: BLE001 - on a lost connection py-amqp raises odd ones too
             self._end(error)
             for attempt in attempts:
-                attempt.fail(session.errors.unavailable("was lost before it took the message", error))
+                attempt.fail(self.session.errors.unavailable("was lost before it took the message", error))
 
-    def _hand_over(self, attempt: Attempt) -> None:
-        session, number = self.session, self._sent + 1
-        self._pending[number] = attempt
-        try:
-            session.put(attempt.parcel)
-        except Exception as error:
-            if session.errors.is_loss(error):
-                raise  # it may be on its way: still pending
-            del self._pending[number]
-            attempt.answer = session.errors.judge(error, attempt.parcel.where)
-        else:
-            self._sent = number
+    def _parts(self, attempts: Sequence[Attempt]) -> Iterator[bytes]:
+        """Yield the frames of the messages that can be encoded, many at a time; the others fail.
+
+        A message is pending from when its frames are about to be written.
+        """
+        part: list[bytes] = []
+        size = 0
+        for attempt in attempts:
+            try:
+                frames = self.frames.of(attempt.parcel)
+            except Exception as error:  # noqa: BLE001 - it must end on its row, not in the relay
+                attempt.answer = self.session.errors.judge(error, attempt.parcel.where)
+                continue
+            if size > PART_BYTES:
+                yield b"".join(part)
+                part, size = [], 0
+            self._sent += 1
+            self._pending[self._sent] = attempt
+            part.append(frames)
+            size += len(frames)
+        yield b"".join(part)
 
     def _wait(self, until: float) -> None:
         while self._pending:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import kombu
 from amqp.exceptions import AccessRefused, NotFound
@@ -13,7 +14,7 @@ from kombu import Connection, Exchange, Producer
 
 from dispatch.client import celery_apps, kombu_topology
 from dispatch.client.broker_errors import BrokerErrors, sentence
-from dispatch.client.message_protocol import Envelopes
+from dispatch.client.message_protocol import Envelope, Envelopes, own_headers, seconds_left
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
 from dispatch.core.routing import Destination, RoutingTable
@@ -38,8 +39,7 @@ class Fate(Enum):
     UNTRIED = "nothing was tried"
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """A message and where it goes; ``alone`` if it must not share a batch with others."""
 
     message: Message
@@ -141,19 +141,39 @@ class Session:
                 raise refusal from None
 
     def put(self, parcel: Parcel) -> None:
-        """Give a parcel to kombu's producer: on the wire at once, or into the batch that is open."""
-        destination, envelope = parcel.destination, self.envelopes.seal(parcel.message)
-        options: dict[str, Any] = dict(envelope.options)
+        """Let kombu's producer publish a parcel."""
+        message = parcel.message
+        envelope = self.envelopes.of(message)
+        self.publish(
+            parcel.destination, envelope, envelope.body(message), own_headers(message), seconds_left(message)
+        )
+
+    def publish(
+        self,
+        destination: Destination,
+        envelope: Envelope,
+        body: bytes,
+        own: Mapping[str, Any],
+        expiration: float | None,
+    ) -> None:
+        """Let kombu's producer publish a body with the headers that are its ``own``."""
+        options: dict[str, Any] = {
+            **envelope.properties,
+            "content_type": envelope.content_type,
+            "content_encoding": envelope.content_encoding,
+            "headers": {**envelope.headers, **own},
+            "correlation_id": own["id"],
+            "expiration": expiration,
+            "retry": False,
+        }
         priority = kombu_topology.broker_priority(self.connection, destination.priority)
         if priority is not None:
             options["priority"] = priority
-        if self.has_exchanges:
-            options["mandatory"] = not destination.is_broadcast  # its receivers come and go
-        elif destination.is_broadcast:
+        if destination.is_broadcast:
             options["declare"] = [Exchange(destination.exchange, "fanout")]
         default_key = self.table.default.queue if self.table else None
         for exchange, routing_key in kombu_topology.addresses(self.connection, destination, default_key):
-            self.producer.publish(envelope.body, exchange=exchange, routing_key=routing_key, **options)
+            self.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
 
     def end(self, attempts: list[Attempt], error: Exception) -> None:
         """Nothing more will be heard of these messages, which were handed over.
@@ -172,8 +192,8 @@ class Session:
 def connect(broker: Broker) -> Session:
     """Open a session. Raises BrokerUnavailable."""
     connection = celery_apps.connection(broker)  # raises BrokerUnavailable too
-    # py-amqp would wait for each confirmation by itself
-    connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
+    if broker.has_exchanges:  # py-amqp would wait for each confirmation by itself
+        connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
     try:
         celery_apps.open_up(connection)
         if kombu_topology.has_exchanges(connection):

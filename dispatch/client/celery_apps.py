@@ -7,17 +7,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from celery import Celery
 from kombu import Connection
+from kombu.transport import TRANSPORT_ALIASES
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dispatch.client.pickled_results import refused
 from dispatch.conf import Broker, conf
-from dispatch.core import tls
+from dispatch.core import tls, url_schemes
+from dispatch.core.broker_urls import flaw
+from dispatch.core.celery_settings import ELSEWHERE
+from dispatch.core.suggestions import suggest
 from dispatch.exceptions import BrokerUnavailable
 
 
@@ -35,6 +40,11 @@ def reader(broker: str) -> Celery:
 
 def _reader(broker: str) -> Celery:
     entry = conf.brokers[broker]
+    if found := flaw(entry.result_backend):
+        raise BrokerUnavailable(
+            f"The result backend of broker {broker!r} cannot be used: in "
+            f'DISPATCH["BROKERS"]["{broker}"]["RESULT_BACKEND"] {found}.'
+        ) from None
     timeout = conf.BROKER_TIMEOUT
     defaults = {
         "redis_socket_timeout": timeout,
@@ -43,12 +53,13 @@ def _reader(broker: str) -> Celery:
         "result_backend_always_retry": False,  # the collector asks again
         "result_backend_max_retries": 0,
     }
-    settings = defaults | dict(entry.conf) | {"broker_url": entry.url}
+    given = {name: value for name, value in entry.conf.items() if name not in ELSEWHERE}
+    settings = defaults | given | {"broker_url": entry.url}
     options = dict(settings.get("result_backend_transport_options") or {})
     settings["result_backend_transport_options"] = options | _sentinels(
         entry.result_backend, timeout, options
     )
-    return _guest(f"dispatch.{broker}.results", entry.result_backend or "disabled://", settings)
+    return _guest(f"dispatch.{broker}.results", entry.result_backend or "disabled://", settings, _Reader)
 
 
 @lru_cache
@@ -68,12 +79,24 @@ def connection(broker: Broker) -> Connection:
     Several hosts of a URL share it, so that each is tried. The URL is given in full: Celery would let the variable
     CELERY_BROKER_URL overrule the settings.
     """
+    if found := flaw(broker.url):
+        raise BrokerUnavailable(
+            f"Broker {broker.alias!r} has a URL that cannot be used: in "
+            f'DISPATCH["BROKERS"]["{broker.alias}"]["URL"] {found}.'
+        ) from None
+    problem = url_schemes.unknown_broker(broker.url)
+    if problem and broker.scheme not in TRANSPORT_ALIASES:  # where packages register their own
+        raise _unusable(broker, problem)
+    if module := url_schemes.missing_driver(broker.url):
+        raise BrokerUnavailable(
+            f"Broker {broker.alias!r} cannot be reached: its driver, the Python module {module}, is not installed."
+        )
     app = sender(broker.alias, broker.url)
-    options = dict(broker.conf)
-    given = dict(options.pop("broker_transport_options", {}))
+    options = {name: value for name, value in broker.conf.items() if name not in ELSEWHERE}
+    given = dict(options.pop("broker_transport_options", None) or {})
     timeout = conf.BROKER_TIMEOUT
     share = timeout if _names_sentinels(broker.url) else timeout / _hosts(broker.url)
-    transport_options = _bounded(timeout, share) | given | _sentinels(broker.url, timeout, given)
+    transport_options = _bounded(broker, timeout, share) | given | _sentinels(broker.url, timeout, given)
     app.conf.update(options)
     try:
         result: Connection = app.connection_for_write(
@@ -81,11 +104,15 @@ def connection(broker: Broker) -> Connection:
         )
         _ = result.transport  # fails here where the URL names no transport, not at the first use
     except Exception:  # noqa: BLE001 - parsers quote the URL, and so the password, in their own ways
-        raise BrokerUnavailable(
-            f"Broker {broker.alias!r} has a URL that cannot be used: "
-            f'correct DISPATCH["BROKERS"]["{broker.alias}"]["URL"].{tls.advice(broker.url)}'
-        ) from None
+        raise _unusable(broker, "it cannot be read") from None
     return result
+
+
+def _unusable(broker: Broker, why: str) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"Broker {broker.alias!r} has a URL that cannot be used, because {why}: "
+        f'correct DISPATCH["BROKERS"]["{broker.alias}"]["URL"].{tls.advice(broker.url)}'
+    )
 
 
 def open_up(connection: Connection) -> None:
@@ -98,6 +125,15 @@ def open_up(connection: Connection) -> None:
     connection.ensure_connection(max_retries=tries - 1, interval_start=0)
 
 
+def unknown_settings(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that are no settings of Celery, each with what was perhaps meant."""
+    from celery.app.defaults import SETTING_KEYS
+
+    # result backends read some that are not listed
+    known = {*SETTING_KEYS, "redis_backend_health_check_interval", "redis_backend_credential_provider"}
+    return {name: suggest(name, known) for name in names if name not in known}
+
+
 def forget() -> None:
     """Drop every app, for the settings changed or the process was forked."""
     sender.cache_clear()
@@ -108,8 +144,15 @@ def forget() -> None:
 os.register_at_fork(after_in_child=forget)
 
 
-def _guest(name: str, backend: str, settings: Mapping[str, Any]) -> Celery:
-    app = Celery(name, set_as_current=False, fixups=[])
+class _Reader(Celery):
+    """An app whose result backends, one for each thread, unpickle nothing unless the settings allow it."""
+
+    def _get_backend(self) -> Any:
+        return refused(super()._get_backend())  # type: ignore[misc]  # not in its stubs
+
+
+def _guest(name: str, backend: str, settings: Mapping[str, Any], kind: type[Celery] = Celery) -> Celery:
+    app = kind(name, set_as_current=False, fixups=[])
     app.backend_cls = backend  # not by a setting, which the variable CELERY_RESULT_BACKEND would overrule
     app.conf.update(settings)
     return app
@@ -132,13 +175,14 @@ def _sentinels(url: str, timeout: float, options: Mapping[str, Any]) -> dict[str
     return {"sentinel_kwargs": bounds | dict(options.get("sentinel_kwargs") or {})}
 
 
-def _bounded(timeout: float, share: float) -> dict[str, Any]:
-    return {
-        "max_retries": 0,  # retries are the relay's: one inside kombu duplicates a message that did arrive
-        "socket_timeout": share,  # Redis
-        "socket_connect_timeout": share,
-        "retry_on_timeout": False,
-        "read_timeout": timeout,  # AMQP
-        "write_timeout": timeout,
-        "confirm_publish": True,
-    }
+def _bounded(broker: Broker, timeout: float, share: float) -> dict[str, Any]:
+    """Return the options that bound each step, by the names that the broker's driver knows: others refuse unknown ones.
+
+    ``max_retries`` is 0, for retries are the relay's: one inside kombu duplicates a message that did arrive.
+    """
+    if broker.is_urgent_low:  # Redis
+        timeouts = {"socket_timeout": share, "socket_connect_timeout": share, "retry_on_timeout": False}
+        return {"max_retries": 0, **timeouts}
+    if broker.has_exchanges:  # AMQP
+        return {"max_retries": 0, "read_timeout": timeout, "write_timeout": timeout, "confirm_publish": True}
+    return {}

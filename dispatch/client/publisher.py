@@ -1,6 +1,6 @@
 """Hands messages to one broker: Celery protocol 2, one private connection, every call bounded in time.
 
-A message goes through the public ``Producer.publish`` of kombu with ``retry=False``. Celery's
+What messages share is written once by kombu, which publishes what goes one by one, with ``retry=False``. Celery's
 ``before_task_publish`` and ``after_task_publish`` are not sent: they belong to the process that calls Celery,
 and a relay is another one.
 """
@@ -18,7 +18,7 @@ from dispatch.client.amqp_confirms import Confirming
 from dispatch.client.background_calls import within_timeout
 from dispatch.client.broker_connection import Attempt, Fate, Parcel, Session, connect
 from dispatch.client.broker_errors import sentence
-from dispatch.client.redis_pipeline import Pipelining
+from dispatch.client.redis_pipeline import Pipelining, repeats
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
 from dispatch.core.routing import Destination, RoutingTable
@@ -54,7 +54,7 @@ class OneByOne:
         self.session = session
 
     def check(self) -> None:
-        """Nothing is asked: such a broker is this process, a folder, or an older kombu's Redis."""
+        """Nothing is asked: such a broker is this process, a folder, or a Redis whose client repeats commands."""
 
     def publish(self, attempts: Sequence[Attempt], until: float) -> None:
         """Publish; after an error the channel may be closed, or an answer still on its way."""
@@ -164,12 +164,8 @@ def _new(broker: Broker) -> Way:
 def _way(session: Session) -> Way:
     if session.has_exchanges:
         return Confirming(session)
-    # kombu has batches since 5.7, and not where its client would repeat a command by itself
-    return (
-        Pipelining(session)
-        if getattr(session.producer, "supports_batch_publish", False)
-        else OneByOne(session)
-    )
+    on_redis = session.connection.transport.driver_type == "redis"
+    return Pipelining(session) if on_redis and not repeats(session.channel) else OneByOne(session)
 
 
 def _first(waiting: Sequence[Attempt], limit: int) -> list[Attempt]:
@@ -194,12 +190,20 @@ def _declared(
     session: Session, part: Sequence[Attempt], refusals: dict[Destination, QueueUnavailable]
 ) -> list[Attempt]:
     """Return the messages whose destination exists; the others fail. Raises BrokerUnavailable."""
-    for attempt in part:
-        destination = attempt.parcel.destination
-        try:
+    try:
+        for destination in dict.fromkeys(attempt.parcel.destination for attempt in part):
             if destination not in refusals:
-                session.declare(destination)
-        except QueueUnavailable as error:
-            refusals[destination] = error
-        attempt.answer = refusals.get(destination, attempt.answer)
+                _declare(session, destination, refusals)
+    finally:
+        for attempt in part if refusals else ():
+            attempt.answer = refusals.get(attempt.parcel.destination, attempt.answer)
     return [attempt for attempt in part if attempt.is_open]
+
+
+def _declare(
+    session: Session, destination: Destination, refusals: dict[Destination, QueueUnavailable]
+) -> None:
+    try:
+        session.declare(destination)
+    except QueueUnavailable as error:
+        refusals[destination] = error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import redis
@@ -13,9 +14,11 @@ from amqp.exceptions import PreconditionFailed
 
 from dispatch.client import kombu_topology
 from dispatch.client.queue_state import LASTING, REMEDY, Link, counted, guarded
-from dispatch.core.redaction import storable
+from dispatch.core.json_values import plain
+from dispatch.core.message import represent
+from dispatch.core.redaction import redact, storable
 from dispatch.core.routing import Queue, RoutingTable
-from dispatch.exceptions import QueueUnavailable
+from dispatch.exceptions import InvalidArguments, QueueUnavailable
 
 
 @guarded
@@ -29,7 +32,9 @@ def declare(link: Link, table: RoutingTable, queue: Queue) -> None:
             for entity in kombu_topology.consumable(link.connection, table, queue):
                 entity.bind(channel).declare()
     except PreconditionFailed as error:
-        raise QueueUnavailable(f"{error.reply_text}. {LASTING} {REMEDY.format(name=queue.name)}") from None
+        raise QueueUnavailable(
+            f"{redact(str(error.reply_text))}. {LASTING} {REMEDY.format(name=queue.name)}"
+        ) from None
 
 
 @guarded
@@ -118,16 +123,70 @@ def _from_amqp(link: Link, queue: Queue, limit: int) -> list[Peeked]:
 
 def _from_redis(link: Link, name: str, limit: int) -> Iterator[Peeked]:
     """Read the lists in the order in which a worker empties them: by priority, each from its right end."""
-    with link.channel() as channel:
-        # a client of its own: kombu's does not put the global_keyprefix before the key of this command
-        client = redis.Redis(connection_pool=channel.pool)
-        for step in channel.priority_steps:
-            key = channel.global_keyprefix + channel._q_for_pri(name, step)
+    with _redis_lists(link, name) as (client, keys):
+        for key in keys:
             for text in reversed(client.lrange(key, -limit, -1)):
                 yield _from_redis_text(link, text)
                 limit -= 1
             if limit <= 0:
                 return
+
+
+@contextmanager
+def _redis_lists(link: Link, name: str) -> Iterator[tuple[redis.Redis, list[str]]]:
+    """Yield a client, and the keys of the lists that a queue consists of, the most urgent first."""
+    with link.channel() as channel:
+        # a client of its own: kombu's does not put the global_keyprefix before the keys of these commands
+        client = redis.Redis(connection_pool=channel.pool)
+        yield (
+            client,
+            [channel.global_keyprefix + channel._q_for_pri(name, step) for step in channel.priority_steps],
+        )
+
+
+#: Messages of a queue among which one is looked for, and how many are read at a time.
+MOST_SEARCHED, SEARCHED_AT_ONCE = 100_000, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One message as it stands in a list of Redis."""
+
+    queue: str
+    key: str
+    text: bytes
+
+
+@guarded
+def find(link: Link, queue: str, task_id: str) -> Waiting | None:
+    """Return the message of a task if it waits in a queue on Redis, among the latest ``MOST_SEARCHED``."""
+    quoted, left = json.dumps(task_id).encode(), MOST_SEARCHED
+    with _redis_lists(link, queue) as (client, keys):
+        for key in keys:
+            # from where messages are added: what comes meanwhile moves others on, so that none is passed over
+            for start in count(0, SEARCHED_AT_ONCE):
+                texts: Any = client.lrange(key, start, start + SEARCHED_AT_ONCE - 1)
+                found = (text for text in texts if quoted in text and _task_id(text) == task_id)
+                if text := next(found, None):
+                    return Waiting(queue, key, text)
+                left -= len(texts)
+                if not texts or left <= 0:
+                    break
+    return None
+
+
+@guarded
+def remove(link: Link, waiting: Waiting) -> bool:
+    """Take a message out of its list; False if a worker was quicker."""
+    with _redis_lists(link, waiting.queue) as (client, _keys):
+        return bool(client.lrem(waiting.key, 1, waiting.text))  # type: ignore[arg-type]
+
+
+def _task_id(text: bytes) -> Any:
+    try:
+        return json.loads(text)["headers"]["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _from_redis_text(link: Link, text: bytes | str) -> Peeked:
@@ -141,11 +200,25 @@ def _from_redis_text(link: Link, text: bytes | str) -> Peeked:
 
 def _peeked(link: Link, headers: Mapping[str, Any], priority: int | None, size: int) -> Peeked:
     return Peeked(
-        task=storable(str(headers.get("task", "(not a message of Celery)"))),
-        task_id=storable(str(headers.get("id", ""))),
-        args=storable(str(headers.get("argsrepr", ""))),
-        kwargs=storable(str(headers.get("kwargsrepr", ""))),
+        task=_text(headers.get("task", "(not a message of Celery)")),
+        task_id=_text(headers.get("id", "")),
+        args=_text(headers.get("argsrepr", "")),
+        kwargs=_text(headers.get("kwargsrepr", "")),
         priority=kombu_topology.broker_priority(link.connection, priority),
         size=size,
-        headers={name: value for name, value in headers.items() if name not in SHOWN_APART},
+        headers={
+            storable(str(name)): _value(value) for name, value in headers.items() if name not in SHOWN_APART
+        },
     )
+
+
+def _text(value: Any) -> str:
+    return storable(value if isinstance(value, str) else represent(value))
+
+
+def _value(value: Any) -> Any:
+    """Return a header as JSON has it; what JSON cannot say, or is nested without end, as Python shows it."""
+    try:
+        return plain(value)
+    except InvalidArguments:
+        return _text(value)

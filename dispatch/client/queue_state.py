@@ -16,6 +16,7 @@ from dispatch.client import celery_apps, kombu_topology
 from dispatch.client.background_calls import within_timeout
 from dispatch.client.broker_errors import sentence
 from dispatch.conf import Broker
+from dispatch.core.redaction import redact
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
 
@@ -93,6 +94,8 @@ def _translated(link: Link) -> Iterator[None]:
         raise QueueUnavailable(sentence(f"{where} refuses", error)) from None
     except _lost(link) as error:
         raise BrokerUnavailable(sentence(f"{where} was lost", error)) from None
+    except Exception as error:  # noqa: BLE001 - drivers raise their own kinds, for a URL or an option even here
+        raise BrokerUnavailable(sentence(f"{where} cannot be asked", error)) from None
 
 
 def _lost(link: Link) -> tuple[type[Exception], ...]:
@@ -146,7 +149,7 @@ def _drift(link: Link, table: RoutingTable, queue: Queue) -> str:
         try:
             entities[0].bind(channel).queue_declare()
         except PreconditionFailed as error:
-            return f"{error.reply_text}. {remedy}"
+            return f"{redact(str(error.reply_text))}. {remedy}"
         except AccessRefused:
             return ""  # who may not declare cannot have it compared
     return ""
@@ -163,7 +166,8 @@ def _exchange_drift(link: Link, exchange: kombu.Exchange, queue: str) -> str:
         return ""
     except PreconditionFailed as error:
         return (
-            f"{error.reply_text}. An exchange cannot be changed on the broker. Correct the registry; or delete it "
-            f"(`celery amqp exchange.delete {exchange.name}`) and run `manage.py dispatch queues declare {queue}`."
+            f"{redact(str(error.reply_text))}. An exchange cannot be changed on the broker. Correct the registry; or "
+            f"delete it (`celery amqp exchange.delete {exchange.name}`) and run "
+            f"`manage.py dispatch queues declare {queue}`."
         )
     return ""

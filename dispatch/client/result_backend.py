@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pickle import PickleError
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import SecurityError
 from celery.result import AsyncResult
-from celery.states import FAILURE, READY_STATES
+from celery.states import FAILURE, PENDING, READY_STATES, SUCCESS
 from kombu.exceptions import ContentDisallowed, DecodeError, SerializationError, SerializerNotInstalled
 from kombu.utils.encoding import bytes_to_str
 
@@ -27,7 +27,16 @@ from dispatch.core import tls
 from dispatch.core.redaction import redact, shorten, storable
 from dispatch.exceptions import BrokerUnavailable
 
-__all__ = ["READY_STATES", "AsyncResult", "Outcome", "async_result", "finished", "unreadable"]
+__all__ = [
+    "READY_STATES",
+    "SUCCESS",
+    "AsyncResult",
+    "Outcome",
+    "async_result",
+    "finished",
+    "last_word",
+    "unreadable",
+]
 
 
 #: What Celery's own code raises for a stored result that it cannot read. A backend that is away raises other kinds.
@@ -86,24 +95,48 @@ def finished(broker: str, task_ids: Sequence[str]) -> list[Outcome]:
 
     Raises BrokerUnavailable if the result backend cannot be asked.
     """
-    ask = partial(within_timeout, ("results", broker, conf.brokers[broker].result_backend))
-    try:
-        backend = ask(lambda: _backend(broker))
+    with _opened(broker) as (ask, backend):
         stored = list(_stored(ask, backend, task_ids))
         zone = ask(partial(_zone, backend)) if any(each for _, each in stored) else dt.UTC
+    found = (_read(backend, task_id, each, zone) for task_id, each in stored)
+    return [outcome for outcome in found if outcome is not None]
+
+
+def last_word(broker: str, task_id: str) -> tuple[str, str]:
+    """Return the state that a worker last stored of a task, and the worker; "" for what it does not tell.
+
+    Of a task that has begun it tells so if its ``task_track_started`` is set. Raises BrokerUnavailable.
+    """
+    with _opened(broker) as (ask, backend):
+        [(_, stored)] = _stored(ask, backend, [task_id])
+    try:
+        meta = _decoded(backend, stored) if stored else {}
+        state, result = _text(meta, "status") or "", meta.get("result")
+        host = _text(result, "hostname") if isinstance(result, dict) else None
+        return "" if state == PENDING else state, _text(meta, "worker") or host or ""
+    except UNREADABLE:
+        return "", ""
+
+
+@contextmanager
+def _opened(broker: str) -> Iterator[tuple[Ask, Any]]:
+    """Yield how the result backend is asked, and the backend; whatever it raises is a BrokerUnavailable."""
+    ask = partial(within_timeout, ("results", broker, conf.brokers[broker].result_backend))
+    try:
+        yield ask, ask(lambda: _backend(broker))
     except BrokerUnavailable:
         raise
     except Exception as error:  # noqa: BLE001 - each backend has its own kinds; each means "not now"
         raise BrokerUnavailable(
             sentence(f"The result backend of broker {broker!r} cannot be read", error)
         ) from None
-    found = (_read(backend, task_id, each, zone) for task_id, each in stored)
-    return [outcome for outcome in found if outcome is not None]
 
 
 def _backend(broker: str) -> Any:
     try:
         return stored_results(broker)
+    except BrokerUnavailable:
+        raise
     except Exception:  # noqa: BLE001 - parsers quote the URL, and so the password, in their own ways
         raise BrokerUnavailable(
             f"The result backend of broker {broker!r} cannot be used: "

@@ -15,6 +15,7 @@ from dispatch.client import celery_apps, kombu_topology, worker_replies
 from dispatch.client.queue_state import Link, guarded
 from dispatch.client.worker_replies import Consumed
 from dispatch.conf import conf
+from dispatch.core.redaction import redact
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import QueueUnavailable
 
@@ -156,6 +157,17 @@ def _mailbox(link: Link) -> _Mailbox:
     )
 
 
+@guarded
+def revoke(link: Link, task_ids: Sequence[str], signal: str = "") -> dict[str, str]:
+    """Tell all running workers not to run these tasks; with a signal, to end the process of one that runs it.
+
+    Returns what each worker that answered refuses, "" for nothing. The time is bounded as that of :func:`consumed` is.
+    """
+    asked = {"task_id": list(task_ids), "terminate": bool(signal), "signal": signal or None}
+    answers = ask(link, "revoke", asked, workers=None)
+    return {worker: _refusal(worker, answer) for worker, answer in answers.items()}
+
+
 POLL = 0.1
 #: How often each process of a pool is asked to end before that is given up.
 ROUNDS = 5
@@ -275,9 +287,15 @@ def _tell(link: Link, command: str, worker: str, arguments: Mapping[str, Any]) -
     answer = ask(link, command, arguments, workers=[worker]).get(worker)
     if answer is None:
         raise QueueUnavailable(silence(worker))
-    if not isinstance(answer, dict) or "ok" not in answer:
-        reason = answer.get("error", answer) if isinstance(answer, dict) else answer
-        raise QueueUnavailable(f"Worker {worker!r} refuses: {reason}")
+    if refusal := _refusal(worker, answer):
+        raise QueueUnavailable(refusal)
+
+
+def _refusal(worker: str, answer: Any) -> str:
+    if isinstance(answer, dict) and "ok" in answer:
+        return ""
+    reason = answer.get("error", answer) if isinstance(answer, dict) else answer
+    return f"Worker {worker!r} refuses: {redact(str(reason))}"
 
 
 def _await(link: Link, worker: str, queue: str, *, present: bool) -> None:

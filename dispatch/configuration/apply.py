@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import DatabaseError, models, transaction
 
-from dispatch.configuration.diff import Change, Changes, Problem, difference, sentences
+from dispatch.configuration.diff import Change, Changes, Problem, difference
 from dispatch.configuration.document import SECTIONS, Document, Entry, Key, Section, in_order
 from dispatch.core.redaction import redact
 from dispatch.core.suggestions import suggest
@@ -204,7 +204,7 @@ def preview(document: Document, using: str, *, prune: bool = False) -> Changes:
     """
     changes, problems = _attempt(document, using, prune)
     if problems:
-        raise InvalidConfiguration(sentences(problems))
+        raise InvalidConfiguration(*map(str, problems))
     return changes
 
 
@@ -217,7 +217,7 @@ def usable(document: Document, using: str) -> tuple[Document, list[Problem]]:
             return document, left_out
         smaller = document.without(problem.row for problem in problems)
         if len(smaller.entries) == len(document.entries):
-            raise InvalidConfiguration(sentences(problems))
+            raise InvalidConfiguration(*map(str, problems))
         left_out += problems
         document = smaller
 
@@ -232,7 +232,7 @@ def apply(document: Document, using: str, *, prune: bool = False, expected: Chan
         RegistryVersion.bump(using)  # whoever imports at the same time waits here
         changes, problems = Writer(document, using, prune=prune).write()
         if problems:
-            raise InvalidConfiguration(sentences(problems))
+            raise InvalidConfiguration(*map(str, problems))
         if expected is not None and changes != expected:
             raise InvalidConfiguration(
                 "The registry was changed meanwhile: nothing was imported. Look again."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,8 +78,3 @@ def _form(value: Any) -> Any:
     if isinstance(value, list):
         return [_form(item) for item in value]
     return type(value).__name__, value
-
-
-def sentences(problems: Iterable[Problem]) -> str:
-    """Return the problems, one a line."""
-    return "\n".join(map(str, problems))

@@ -16,6 +16,7 @@ from django.db import models
 from dispatch.core.json_values import plain
 from dispatch.core.manifest import checksum, sealed, steady
 from dispatch.core.message import represent
+from dispatch.core.redaction import shorten
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidArguments, InvalidConfiguration
 from dispatch.models import (
@@ -31,7 +32,9 @@ from dispatch.models import (
 
 #: What an operator does while the system runs, or what was seen while it ran: no configuration. A deployment that
 #: imports the document must not resume a queue that somebody paused.
-STATE = frozenset({"id", "manifest", "paused", "last_seen", "retired_at", "retired_version"})
+STATE = frozenset(
+    {"id", "manifest", "paused", "disabled_reason", "last_seen", "retired_at", "retired_version"}
+)
 
 Key = tuple[Any, ...]
 
@@ -131,6 +134,8 @@ def _by_key(value: Any) -> Any:
 
 
 FORMAT = 1
+#: Characters of a document: a few manifests' worth.
+LONGEST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,11 @@ class Document:
 
 
 def label(section: Section, key: Key) -> str:
-    """Return a row in words: ``route 'tasks.*' (glob)``."""
+    """Return a row in words, not too many: ``route 'tasks.*' (glob)``."""
+    return shorten(_label(section, key))
+
+
+def _label(section: Section, key: Key) -> str:
     if section.name == "bindings":
         queue, exchange, routing_key = key
         return f"binding {exchange!r} → {queue!r} ({routing_key})"
@@ -192,6 +201,10 @@ def read(text: str) -> Document:
 
     Raises InvalidConfiguration, which names what is wrong, where, and what to do.
     """
+    if len(text) > LONGEST:
+        raise InvalidConfiguration(
+            f"The configuration has more than {LONGEST:,} characters: is it the right file?"
+        )
     document = _document(text)
     found = document.get("configuration")
     if found != FORMAT or isinstance(found, bool):
@@ -222,7 +235,7 @@ def parse(document: Mapping[str, Any]) -> Document:
         if section.name in document:
             reader.list(section, document[section.name], f"/{section.name}")
     if reader.problems:
-        raise InvalidConfiguration("\n".join(reader.problems))
+        raise InvalidConfiguration(*reader.problems)
     return Document(tuple(reader.entries.values()), frozenset(reader.lists))
 
 

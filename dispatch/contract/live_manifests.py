@@ -9,7 +9,7 @@ from typing import Any
 from dispatch.client import queue_state, worker_control
 from dispatch.conf import conf
 from dispatch.core import manifest as documents
-from dispatch.core.redaction import shorten
+from dispatch.core.redaction import redact, shorten
 from dispatch.core.routing import RoutingTable
 from dispatch.exceptions import InvalidManifest
 from dispatch.models import Manifest
@@ -64,7 +64,7 @@ def _read(answers: Mapping[str, Any]) -> tuple[dict[str, documents.Manifest], di
             read[node] = documents.from_document(answer)
         except InvalidManifest as error:
             refuses = isinstance(answer, dict) and set(answer) == {"error"}
-            unread[node] = str(answer["error"] if refuses else error)
+            unread[node] = redact(str(answer["error"] if refuses else error))
     return read, unread
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from dispatch.contract.odd_rows import empty_definition, empty_manifest
 from dispatch.core import manifest as documents
 from dispatch.core.schema.breaking_changes import Change, compare, compare_returns
 from dispatch.core.schema.parameters import Parameters
-from dispatch.core.schema.validation import same
+from dispatch.core.schema.validation import check, same
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Manifest, TaskDefinition
 
+#: The columns of a manifest that hold its thousands of tasks: not to be read with each of them.
+LISTS = ("manifest__queues", "manifest__offers", "manifest__changes")
 RELEASE = re.compile(r"\d+(\.\d+)*")
+#: Of a definition that was written past the form: nothing could be sent by such a schema, so that nothing breaks.
+UNUSABLE = Change("", False, "could not be used as it was stored, and follows the manifest now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,11 @@ class TaskChange:
     def breaking(self) -> bool:
         """Whether a call that was right may be wrong now."""
         return any(change.breaking for change in self.changes)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        changes = [asdict(change) for change in self.changes]
+        return {"task": self.name, "breaking": self.breaking, "changes": changes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +61,43 @@ class Difference:
         """Whether something that could be sent before cannot be sent any more."""
         return bool(self.missing) or any(task.breaking for task in (*self.changed, *self.returned))
 
+    def document(self) -> dict[str, Any]:
+        """Return what changes, as JSON has it."""
+        return {
+            "added": list(self.added),
+            "changed": [task.document() for task in self.changed],
+            "returned": [task.document() for task in self.returned],
+            "missing": list(self.missing),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The registry before an import: its definitions by name, and the last manifest of each worker."""
+    """The registry before an import: its definitions by name, and the last manifest of each worker.
+
+    ``odd`` names the definitions that were written past the form, with the columns: those are empty here.
+    """
 
     rows: Mapping[str, TaskDefinition]
     manifests: Mapping[str, Manifest]
     offers: Mapping[str, frozenset[str]]
+    odd: Mapping[str, Collection[str]]
 
     @classmethod
     def load(cls, using: str) -> Known:
         """Read it as this connection sees it."""
-        rows = TaskDefinition.objects.using(using).select_related("manifest")
+        definitions = TaskDefinition.objects.using(using).select_related("manifest", "queue", "exchange")
+        rows = {row.name: row for row in definitions.defer(*LISTS)}
+        odd = {name: columns for name, row in rows.items() if (columns := empty_definition(row))}
         imported = Manifest.objects.using(using)
         last: dict[str, int] = {}
         for key, worker in imported.values_list("pk", "worker"):
             last.setdefault(worker, key)
-        manifests = {row.worker: row for row in imported.in_bulk(last.values()).values()}
+        manifests = {row.worker: row for row in imported.defer("changes").in_bulk(last.values()).values()}
+        for manifest in manifests.values():
+            empty_manifest(manifest)
         offers = {worker: frozenset(row.offers) for worker, row in manifests.items()}
-        return cls({row.name: row for row in rows}, manifests, offers)
+        return cls(rows, manifests, offers, odd)
 
     def owner(self, name: str) -> str:
         """Return the worker whose manifest brought a definition, "" for one made by hand."""
@@ -87,7 +114,7 @@ def difference(manifest: documents.Manifest, known: Known) -> Difference:
     """Compare a manifest with the registry."""
     offered = {task.name: task for task in manifest.tasks}
     told = {name: _task(task, known, manifest.worker) for name, task in offered.items() if name in known.rows}
-    handed = dict(_handed_over(offered.keys(), known, manifest.worker))
+    handed = dict(_handed_over({*offered, *manifest.left_out}, known, manifest.worker))
     retired = {name for name, row in known.rows.items() if row.retired_at is not None}
     changed = {name: changes for name, changes in (told | handed).items() if changes and name not in retired}
     return Difference(
@@ -97,7 +124,7 @@ def difference(manifest: documents.Manifest, known: Known) -> Difference:
         changed=tuple(TaskChange(name, changed[name]) for name in sorted(changed)),
         returned=tuple(TaskChange(name, told[name]) for name in sorted(retired & told.keys())),
         unchanged=tuple(sorted(told.keys() - changed.keys() - retired)),
-        missing=tuple(_missing(offered.keys(), known, manifest.worker)),
+        missing=tuple(_missing({*offered, *manifest.left_out}, known, manifest.worker)),
         warnings=tuple(_warnings(manifest, known)),
     )
 
@@ -135,29 +162,41 @@ def _handed_over(
 def _task(task: documents.Task, known: Known, worker: str) -> tuple[Change, ...]:
     row = known.rows[task.name]
     return (
-        *_parameters(row.parameters, task.parameters),
-        *compare_returns(row.returns, task.returns),
+        *_schemas(row, task, known.odd.get(task.name, ())),
         *_options(row.worker_options, task.options),
         *_facts(row, task),
         *_origin(row, known, worker),
     )
 
 
-def _parameters(before: Any, after: Mapping[str, Any]) -> tuple[Change, ...]:
+def _schemas(row: TaskDefinition, task: documents.Task, odd: Collection[str]) -> Iterator[Change]:
+    takes = "parameters" not in odd and _is_usable(Parameters.check_schema, row.parameters, task.parameters)
+    gives = "returns" not in odd and _is_usable(check, row.returns, task.returns)
+    if odd or not takes or not gives:
+        yield UNUSABLE
+    if takes:
+        yield from _parameters(row.parameters, task.parameters)
+    if gives:
+        yield from compare_returns(row.returns, task.returns)
+
+
+def _is_usable(ask: Callable[[Any], None], before: Any, after: Any) -> bool:
+    """Tell whether a schema that was stored is one; what a manifest has now is."""
+    if same(before, after):
+        return True
+    try:
+        ask(before)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _parameters(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
     if same(before, after):
         return ()
-    return compare(_usable(before), after) or (
+    return compare(before, after) or (
         Change("", False, "its parameters are described otherwise, and accept the same"),
     )
-
-
-def _usable(schema: Any) -> dict[str, Any]:
-    """Return a schema that was stored, as one that accepts anything where it was written past the form."""
-    try:
-        Parameters.check_schema(schema)
-    except ConfigurationError:
-        return {}
-    return dict(schema)
 
 
 def _options(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
@@ -197,6 +236,8 @@ def _warnings(manifest: documents.Manifest, known: Known) -> Iterator[str]:
             f"This manifest is of version {manifest.version}, and that of {last.version} was imported on "
             f"{last.imported_at:%Y-%m-%d}: is it the right file?"
         )
+    for name, reason in manifest.left_out.items():
+        yield f"{name} is left out of the manifest, and stays as it is: {reason}"
     for task in manifest.tasks:
         for other in known.others(task.name, manifest.worker):
             row = known.rows.get(task.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from dispatch import registry
 from dispatch.contract.manifest_diff import Difference, Known, difference
+from dispatch.contract.own_queues import Bringer, OwnQueue, differing
 from dispatch.contract.sync_impact import Effect, effects
 from dispatch.core import manifest as documents
 from dispatch.models import Manifest, OutboxMessage, RegistryVersion, TaskDefinition
@@ -34,11 +36,21 @@ FOLLOWING = (
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What an import changes, what that breaks, and whether it was written."""
+    """What an import changes, what that breaks, and whether it was written.
+
+    ``own_queues`` are the tasks that the worker's code sends elsewhere than the registry: brought where that was asked.
+    """
 
     difference: Difference
     effects: tuple[Effect, ...]
     applied: bool
+    own_queues: tuple[OwnQueue, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that differs where something else would change or break; waiting messages come and go."""
+        broken = [effect for effect in self.effects if effect.kind != "messages"]
+        return hashlib.sha256(repr((self.difference, broken, self.own_queues)).encode()).hexdigest()
 
 
 def sync(
@@ -47,12 +59,16 @@ def sync(
     dry_run: bool = False,
     refuse_breaking: bool = False,
     code: Iterable[tuple[str, str]] = (),
+    own_queues: bool = False,
+    expected: str | None = None,
 ) -> Synced:
     """Write what a manifest says of its tasks into the registry, all or nothing.
 
     What the operator set on a definition (queue, priority, limits, enabled, paused, further sensitive parameters)
     stays. Tasks that the worker no longer offers are retired, not deleted. ``code`` holds name and task of each trigger
-    in code. With ``refuse_breaking``, nothing is written if something that could be sent cannot be sent any more.
+    in code. With ``refuse_breaking``, nothing is written if something that could be sent cannot be sent any more. With
+    ``own_queues``, a task whose definition names no place, or the one that its worker named before, goes where the
+    worker's code sends it. With ``expected``, the fingerprint of an earlier look, nothing is written if it differs now.
     """
     using = router.db_for_write(TaskDefinition)
     with transaction.atomic(using=using) if dry_run else write_transaction(using):
@@ -60,18 +76,23 @@ def sync(
             _wait_for_others(using)
         known = Known.load(using)
         found = difference(manifest, known)
+        snapshot = registry.current()
         broken = effects(
             found,
             manifest,
             known,
-            registry.current(),
+            snapshot,
             code=code,
             outbox=router.db_for_write(OutboxMessage),
         )
-        applied = not dry_run and not (refuse_breaking and found.breaking)
+        own = tuple(differing(manifest, known, snapshot))
+        is_expected = expected in (None, Synced(found, broken, False, own).fingerprint)
+        applied = not dry_run and is_expected and not (refuse_breaking and found.breaking)
         if applied and not _is_current(manifest, found, known):
             _Writer(manifest, found, known, using).write()
-    return Synced(found, broken, applied)
+        if own_queues and own and applied:
+            own = tuple(map(Bringer(manifest, snapshot, using).bring, own))
+    return Synced(found, broken, applied, own)
 
 
 def _wait_for_others(using: str) -> None:
@@ -115,7 +136,8 @@ class _Writer:
         columns = {
             "version": self._manifest.version,
             "queues": [asdict(queue) for queue in self._manifest.queues],
-            "offers": sorted(self._offered),
+            "offers": sorted({*self._offered, *self._manifest.left_out}),
+            "changes": self._found.document(),
         }
         return Manifest.objects.using(self._using).update_or_create(
             worker=self._manifest.worker, checksum=self._manifest.checksum, defaults=columns

@@ -47,6 +47,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         "type": exchange.type,
         "durable": exchange.durable,
         "arguments": dict(exchange.arguments),
+        **({} if exchange.broadcast else {"broadcast": False}),
     }
 
 

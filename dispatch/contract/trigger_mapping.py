@@ -45,7 +45,7 @@ def _place(argument: trigger_rules.Argument) -> str:
 
 def _constant(parameters: Parameters, name: str, value: Any, sensitive: Collection[str]) -> Iterator[str]:
     """Check one constant alone: what the other arguments are is known only when an object is saved."""
-    kept = ("$schema", "$defs", "properties")
+    kept = ("$schema", "$defs", "definitions", "properties")
     alone = Parameters({key: part for key, part in parameters.schema.items() if key in kept})
     try:
         alone.check_masked((), {name: value}, sensitive)

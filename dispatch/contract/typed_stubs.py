@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatch.contract.odd_rows import empty_definition
 from dispatch.core import manifest as documents
 from dispatch.core.python_source import layout
 from dispatch.core.python_source.names import Names, class_name, identifier
@@ -83,11 +84,12 @@ def _constant(function: str, names: Names) -> str:
 
 
 def _offer(row: TaskDefinition) -> Offer:
-    if row.source == TaskDefinition.Source.HAND:  # others were checked with their manifest
-        try:
-            Parameters.check_schema(row.parameters)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"No stub can be written for {row.name!r}: {error}") from None
+    try:
+        Parameters.check_schema(row.parameters)
+        if empty_definition(row):
+            raise ConfigurationError("It was written past its form: correct it in the admin.")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"No stub can be written for {row.name!r}: {error}") from None
     return Offer(row.name, row.description, row.parameters, row.deprecated, tuple(row.sensitive_parameters))
 
 

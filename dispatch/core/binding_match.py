@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
+
 
 def key_matches(exchange_type: str, binding_key: str, routing_key: str) -> bool:
     """Tell whether a binding takes a routing key, by AMQP 0-9-1's rules (section 3.1.3).
@@ -14,6 +17,21 @@ def key_matches(exchange_type: str, binding_key: str, routing_key: str) -> bool:
     if exchange_type in ("fanout", "headers"):
         return True
     return binding_key == routing_key
+
+
+def topic_expression(binding_key: str) -> str:
+    """Return the regular expression, without anchors, of the keys that a topic's binding takes."""
+    *first, last = (
+        word for word, same in groupby(binding_key.split(".")) for _ in (range(1) if word == "#" else same)
+    )
+    head = "".join(r"(.*\.)?" if word == "#" else rf"{_word_expression(word)}\." for word in first)
+    if last != "#":
+        return head + _word_expression(last)
+    return head.removesuffix(r"\.") + r"(\..*)?" if first else ".*"
+
+
+def _word_expression(word: str) -> str:
+    return "[^.]*" if word == "*" else re.escape(word)
 
 
 def _words(key: str) -> list[str]:

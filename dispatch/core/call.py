@@ -11,9 +11,11 @@ from typing import Any, TypeAlias
 
 from dispatch.core.codecs import COMPRESSIONS
 from dispatch.core.json_values import plain
+from dispatch.core.message import represent
 from dispatch.core.redaction import UNSENDABLE
 from dispatch.core.routing import HIGHEST_PRIORITY, NOTHING, Target
-from dispatch.exceptions import InvalidOption
+from dispatch.core.seconds import EXPECTED, TIMES, is_seconds
+from dispatch.exceptions import InvalidArguments, InvalidOption
 
 #: Options that are stored with the message as they are, and reach the broker with it.
 STORED = (
@@ -177,14 +179,17 @@ def _signature(link: Any) -> dict[str, Any]:
         "subtask_type": None,
         "immutable": False,
     }
-    return {"task": given["task"], **defaults, **plain(given, "/link")}
+    try:
+        return {"task": given["task"], **defaults, **plain(given, "/link")}
+    except InvalidArguments as error:
+        raise error.outside(3) from None  # which of its arguments are sensitive is not known here
 
 
 def due(countdown: float | None, eta: dt.datetime | None, now: dt.datetime) -> dt.datetime:
     """Return when the task is due."""
     if eta is not None:
         return eta
-    return now + dt.timedelta(seconds=countdown or 0)
+    return now + dt.timedelta(seconds=countdown) if countdown else now
 
 
 def expiry(expires: float | dt.datetime | None, now: dt.datetime) -> dt.datetime | None:
@@ -260,12 +265,12 @@ def _check_encoding(call: Call) -> None:
 
 
 def _check_times(call: Call) -> None:
-    for name in ("countdown", "expires", "time_limit", "soft_time_limit"):
+    for name in TIMES:
         value = getattr(call, name)
         if value is None or (name == "expires" and isinstance(value, dt.datetime)):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-            raise InvalidOption(f"{name} must be a number of seconds, 0 or more, not {value!r}.")
+        if not is_seconds(value):
+            raise InvalidOption(f"{name} must be {EXPECTED}, not {represent(value)}.")
     for name in ("eta", "expires"):
         value = getattr(call, name)
         if isinstance(value, dt.datetime) and value.tzinfo is None:

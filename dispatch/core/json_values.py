@@ -147,10 +147,10 @@ def unescape(token: str) -> str:
     return token.replace("~1", "/").replace("~0", "~")
 
 
-def _text(value: str, pointer: str) -> str:
+def _text(value: str, pointer: str, what: str = "the text") -> str:
     if found := UNSENDABLE.search(value):
         raise InvalidArguments(
-            f"the text at {pointer or '/'} holds {found.group()!r}, which no JSON reader accepts: remove it.",
+            f"{what} at {pointer or '/'} holds {found.group()!r}, which no JSON reader accepts: remove it.",
             pointer,
         )
     return str(value)
@@ -191,9 +191,10 @@ def _key(key: Any, pointer: str) -> str:
         return _key(_evaluated(key, pointer), pointer)
     if not isinstance(key, str):
         raise InvalidArguments(
-            f"the key {key!r} at {pointer or '/'} is not a text: JSON objects have text keys.", pointer
+            f"a key of the object at {pointer or '/'} is a {type(key).__name__}: JSON objects have text keys.",
+            pointer,
         )
-    return _text(key.value if isinstance(key, enum.Enum) else key, pointer)
+    return _text(key.value if isinstance(key, enum.Enum) else key, pointer, "a key of the object")
 
 
 def _converted(value: Any, pointer: str, room: int) -> Any:

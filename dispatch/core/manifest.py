@@ -8,19 +8,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from dispatch.core.json_values import plain
 from dispatch.core.message import represent
 from dispatch.core.schema.parameters import Parameters
-from dispatch.core.schema.validation import compiled
+from dispatch.core.schema.validation import check
+from dispatch.core.seconds import EXPECTED, TIMES, is_seconds
 from dispatch.exceptions import ConfigurationError, InvalidArguments, InvalidManifest
 
 FORMAT = 1
 #: Characters of a manifest, and tasks in it; real ones are far below.
 LONGEST, MOST_TASKS = 16 * 1024 * 1024, 10_000
+#: Options by which a task says itself where it goes.
+PLACE = ("queue", "exchange", "routing_key")
+#: What the options of a task hold, by Celery's names; others are kept and shown as they are.
+OPTIONS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "compression": ((str,), "a text"),
+    "ignore_result": ((bool,), "true or false"),
+    "priority": ((int,), "a whole number"),
+    "rate_limit": ((str, int, float), "a text such as 10/m, or a number"),
+    "serializer": ((str,), "a text"),
+}
 #: As long as the columns that hold them.
 LENGTHS = {"worker": 200, "version": 64, "name": 255}
 
@@ -54,13 +65,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one worker offers: its tasks, and the queues that it in fact consumes."""
+    """What one worker offers: its tasks, and the queues that it in fact consumes.
+
+    ``left_out`` are the tasks that it has and cannot describe, with the reason.
+    """
 
     worker: str
     version: str
     queues: tuple[ConsumedQueue, ...]
     tasks: tuple[Task, ...]
     checksum: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def checksum(document: Mapping[str, Any]) -> str:
@@ -118,9 +133,10 @@ def from_document(document: Any) -> Manifest:
     return Manifest(
         worker=worker,
         version=_text(document, "version", "The manifest") or "",
-        queues=_queues(document.get("queues")),
+        queues=consumed_queues(document.get("queues")),
         tasks=_tasks(tasks),
         checksum=document["checksum"],
+        left_out=_left_out(document.get("left_out", [])),
     )
 
 
@@ -169,7 +185,8 @@ def _names(entry: Mapping[str, Any], key: str, whose: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _queues(entries: Any) -> tuple[ConsumedQueue, ...]:
+def consumed_queues(entries: Any) -> tuple[ConsumedQueue, ...]:
+    """Return the queues of a manifest, sorted by name. Raises InvalidManifest."""
     if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
         raise InvalidManifest(
             f"The manifest: 'queues' must be a list of objects that each have a name, not "
@@ -197,6 +214,15 @@ def _tasks(entries: list[Any]) -> tuple[Task, ...]:
     return tuple(tasks.values())
 
 
+def _left_out(entries: Any) -> dict[str, str]:
+    if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
+        raise InvalidManifest(
+            f"The manifest: 'left_out' must be a list of objects that each have a name, not "
+            f"{represent(entries)[:80]}. Export it anew."
+        )
+    return {entry["name"]: _text(entry, "reason", "'left_out'") or "" for entry in entries}
+
+
 def _task(entry: Any) -> Task:
     if not _is_named(entry):
         raise InvalidManifest(f"A task of the manifest has no name: {represent(entry)[:80]}. Export it anew.")
@@ -208,10 +234,28 @@ def _task(entry: Any) -> Task:
         description=_text(entry, "description", whose) or "",
         parameters=_parameters(_object(entry, "parameters", whose), whose),
         returns=_schema(_object(entry, "returns", whose), f"{whose}, 'returns'"),
-        options=_object(entry, "options", whose),
+        options=check_options(entry.get("options", {}), whose),
         deprecated=_text(entry, "deprecated", whose),
         sensitive=_names(entry, "sensitive", whose),
     )
+
+
+def check_options(options: Any, whose: str) -> dict[str, Any]:
+    """Return the options of a task. Raises InvalidManifest for values that they cannot have."""
+    found = _object({"options": options}, "options", whose)
+    for key in PLACE:
+        _text(found, key, f"{whose}, 'options'")
+    for name, (kinds, wanted) in OPTIONS.items():
+        if found.get(name) is not None and type(found[name]) not in kinds:
+            raise _bad_option(whose, name, wanted, found[name])
+    for name in TIMES:
+        if found.get(name) is not None and not is_seconds(found[name]):
+            raise _bad_option(whose, name, EXPECTED, found[name])
+    return found
+
+
+def _bad_option(whose: str, name: str, wanted: str, value: Any) -> InvalidManifest:
+    return InvalidManifest(f"{whose}: option {name!r} must be {wanted}, not {represent(value)[:40]}.")
 
 
 def _is_named(entry: Any) -> bool:
@@ -228,7 +272,7 @@ def _parameters(schema: dict[str, Any], whose: str) -> dict[str, Any]:
 
 def _schema(schema: dict[str, Any], whose: str) -> dict[str, Any]:
     try:
-        compiled(schema)
+        check(schema)
     except ConfigurationError as error:
         raise InvalidManifest(f"{whose}: {error}") from None
     return schema

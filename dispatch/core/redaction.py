@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 #: What JSON readers and databases refuse in a text: NUL, and halves of surrogate pairs.
 UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
@@ -14,13 +16,36 @@ _PARAMETER = re.compile(
     r"([?&] (?:(?!password|secret|token) [^=&?\s])*+ (?:password|secret|token) [^=&?\s]*+ =) [^&\s]+",
     re.IGNORECASE | re.VERBOSE,
 )
+#: What is shorter is cut out only where it stands as a word, and a single letter not at all: texts must stay readable.
+_LONG, _SHORT = 4, 2
+_configured: Callable[[], Iterable[str]] = tuple
+
+
+def know(secrets: Callable[[], Iterable[str]]) -> None:
+    """Let :func:`redact` cut out what ``secrets`` returns, which is asked at each use."""
+    global _configured
+    _configured = secrets
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with the password of every URL in it replaced by ``***``, in its query too."""
+    """Return ``text`` with everything secret in it replaced by ``***``: the one gate for what libraries say.
+
+    That is each configured credential, however it is written and wherever it stands, in any case; and the password of
+    every URL, in its query too.
+    """
+    if pattern := _pattern(frozenset(_configured())):
+        text = pattern.sub("***", text)
     if "://" in text:
         text = _WORD.sub(_without_password, text)
     return _PARAMETER.sub(r"\1***", text)
+
+
+@lru_cache(maxsize=16)
+def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
+    """Return what finds the secrets, the longest first; in any case, for hosts are quoted in lower case."""
+    shown = sorted((each for each in secrets if len(each) >= _SHORT), key=len, reverse=True)
+    found = (re.escape(each) if len(each) >= _LONG else rf"(?<!\w){re.escape(each)}(?!\w)" for each in shown)
+    return re.compile("|".join(found), re.IGNORECASE) if shown else None
 
 
 def _without_password(word: re.Match[str]) -> str:

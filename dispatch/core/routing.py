@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dispatch.core.binding_match import key_matches
+from dispatch.core.redaction import redact
 from dispatch.core.route_patterns import Matcher, compile_pattern
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import NoDestination
@@ -48,13 +49,17 @@ NOTHING = Target()
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An exchange of a broker; ``type`` is AMQP's: direct, topic, fanout or headers."""
+    """An exchange of a broker; ``type`` is AMQP's: direct, topic, fanout or headers.
+
+    A fanout exchange is a ``broadcast`` where each worker binds a queue of its own, beside those of the registry.
+    """
 
     name: str
     broker: str
     type: str = "direct"
     durable: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    broadcast: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ class Route:
             return None if answer is None else _target(answer)
         except Exception as error:
             raise NoDestination(
-                f"Router {self.pattern} failed for task {request.task!r}: {type(error).__name__}: {error}. "
+                f"Router {self.pattern} failed for task {request.task!r}: "
+                f"{redact(f'{type(error).__name__}: {error}')}. "
                 f"Correct it, or disable its route."
             ) from error
 
@@ -249,7 +255,8 @@ class RoutingTable:
         exchange = _known("exchange", target.exchange or "", self.exchanges)
         routing_key = target.routing_key or ""
         queues = self.bound(exchange, routing_key)
-        if not queues and exchange.type != "fanout":  # to a broadcast each worker binds a queue of its own
+        is_heard = exchange.type == "fanout" and exchange.broadcast  # each worker binds a queue of its own
+        if not queues and not is_heard:
             raise NoDestination(
                 f"No queue is bound to exchange {exchange.name!r} with a key that matches {routing_key!r}: "
                 f"add a binding, or correct the routing key."

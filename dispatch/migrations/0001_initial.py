@@ -457,9 +457,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Seconds to wait before sending.",
                         null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0, "A number of seconds, 0 or more.")
-                        ],
                         verbose_name="countdown",
                     ),
                 ),
@@ -469,9 +466,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Seconds after which it is no longer run.",
                         null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0, "A number of seconds, 0 or more.")
-                        ],
                         verbose_name="expires",
                     ),
                 ),
@@ -481,9 +475,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Seconds; then it is killed.",
                         null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0, "A number of seconds, 0 or more.")
-                        ],
                         verbose_name="time limit",
                     ),
                 ),
@@ -493,9 +484,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Seconds; then the task is asked to stop.",
                         null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0, "A number of seconds, 0 or more.")
-                        ],
                         verbose_name="soft time limit",
                     ),
                 ),
@@ -682,9 +670,6 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Seconds within which the messages of one object become one, with the latest arguments.",
                         null=True,
-                        validators=[
-                            django.core.validators.MinValueValidator(0, "A number of seconds, 0 or more.")
-                        ],
                         verbose_name="coalescing window",
                     ),
                 ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.expressions import Col, RawSQL
+from django.db.models.sql import Query
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -95,13 +98,77 @@ def find_field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
 
 
 def is_secret(field: models.Field[Any, Any], model: type[models.Model]) -> bool:
-    """Tell whether a model's field is a password hash, or declared sensitive in the settings.
+    """Tell whether a model's field holds a password hash, or what the settings declare sensitive.
 
-    There it may be named as the model's own or as that of the parent it comes from, and by its column.
+    So do a foreign key to such a field, a key that is made of it, and what the database computes of it.
     """
-    labels = {each._meta.label_lower for each in (field.model, model)}
-    names = {f"{label}.{name.lower()}" for label in labels for name in (field.name, field.attname)}
-    return field.name in SECRET_FIELDS or not names.isdisjoint(name.lower() for name in conf.SENSITIVE_FIELDS)
+    return any(_is_named(each, model) for each in _sources(field))
+
+
+def secret_columns(model: type[models.Model]) -> frozenset[str]:
+    """Return the columns of a model that never go into a message."""
+    return frozenset(field.attname for field in model._meta.concrete_fields if is_secret(field, model))
+
+
+def check_relation(field: models.ManyToManyField[Any, Any], model: type[models.Model]) -> None:
+    """Raise ValidationError where the keys of a many-to-many field, as both sides tell them, are sensitive."""
+    through: Any = field.remote_field.through
+    keys = (through._meta.get_field(field.m2m_reverse_field_name()), field.related_model._meta.pk)
+    if _is_named(field, model) or any(is_secret(key, key.model) for key in keys):
+        raise ValidationError(
+            _("%(name)s holds sensitive keys: they never go into a message."), params={"name": field.name}
+        )
+
+
+def _sources(field: models.Field[Any, Any]) -> Iterator[models.Field[Any, Any]]:
+    """Yield a field, and those whose values it holds or is computed of."""
+    yield field
+    if isinstance(field, models.GeneratedField):
+        generated: Any = field
+        expression = generated.expression.resolve_expression(Query(field.model), allow_joins=False)
+        yield from _read_by(expression, field)
+    elif isinstance(field, (models.ForeignObject, models.CompositePrimaryKey)):
+        parts: Any = field.foreign_related_fields if isinstance(field, models.ForeignObject) else field.fields
+        for each in parts:
+            yield from _sources(each)
+
+
+def _read_by(expression: Any, field: models.Field[Any, Any]) -> Iterator[models.Field[Any, Any]]:
+    """Yield the columns that an expression of a generated column reads; SQL as text may read any."""
+    if isinstance(expression, RawSQL):
+        yield from (each for each in field.model._meta.concrete_fields if not each.generated)
+    elif isinstance(expression, Col):
+        yield expression.target
+    for each in expression.get_source_expressions():
+        if each is not None:
+            yield from _read_by(each, field)
+
+
+def _is_named(field: models.Field[Any, Any], model: type[models.Model]) -> bool:
+    """Tell whether a field is named as its model's, or as that of a parent, a child or a proxy that has it too."""
+    if field.name in SECRET_FIELDS:
+        return True
+    for name in conf.SENSITIVE_FIELDS:
+        label, _dot, column = name.lower().rpartition(".")
+        if column in (field.name.lower(), field.attname.lower()):
+            if label in (field.model._meta.label_lower, model._meta.label_lower):
+                return True
+            if find_sensitive(name) is field:
+                return True
+    return False
+
+
+def find_sensitive(name: str) -> models.Field[Any, Any] | None:
+    """Return the field of an entry of ``SENSITIVE_FIELDS`` such as ``app.model.field``, None where there is none."""
+    label, _dot, column = name.rpartition(".")
+    try:
+        meta = find_model(label)._meta
+    except ValidationError:
+        return None
+    fields = (*meta.concrete_fields, *meta.many_to_many)
+    return next(
+        (each for each in fields if column.lower() in (each.name.lower(), each.attname.lower())), None
+    )
 
 
 def kind(field: models.Field[Any, Any]) -> Kind:
@@ -176,7 +243,7 @@ def to_python(field: models.Field[Any, Any], text: str) -> Any:
         return None
     try:
         value = _read(target, text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         raise ValidationError({"value": _('Write JSON: a text in quotes ("de"), 3, true, [1, 2].')}) from None
     except ValidationError as error:
         raise ValidationError({"value": error.messages}) from None

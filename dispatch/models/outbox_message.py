@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.models.database import PartialIndex, ReadableJSON
+from dispatch.models.database import MomentField, PartialIndex, ReadableJSON
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -55,8 +55,9 @@ class OutboxMessage(models.Model):
         TRIGGER = "trigger", _("trigger")
         USER = "user", _("user")
 
-    #: Statuses that may go back to pending.
+    #: Statuses that may go back to pending, and those that an operator may cancel.
     REQUEUEABLE: ClassVar = (Status.DEAD, Status.CANCELLED)
+    CANCELLABLE: ClassVar = (Status.PENDING, Status.DEAD)
 
     id = models.UUIDField(_("task id"), primary_key=True, default=new_task_id, editable=False)
     task_name = models.CharField(_("task"), max_length=TASK_LENGTH)
@@ -70,6 +71,14 @@ class OutboxMessage(models.Model):
     origin_name = models.CharField(_("sent by"), max_length=NAME_LENGTH, blank=True)
     object_model = models.CharField(_("model"), max_length=NAME_LENGTH, blank=True)
     object_pk = models.CharField(_("primary key"), max_length=KEY_LENGTH, blank=True)
+    object_schema = models.CharField(
+        _("schema"),
+        max_length=63,
+        default="",
+        db_default="",
+        blank=True,
+        help_text=_("The tenant's schema that holds the object, where each tenant has one."),
+    )
 
     coalesce_key = models.CharField(
         _("coalescing key"),
@@ -86,23 +95,29 @@ class OutboxMessage(models.Model):
     pinned = models.BooleanField(
         _("pinned"), default=False, help_text=_("The sender chose queue or exchange: routes do not move it.")
     )
-    created_at = models.DateTimeField(_("enqueued at"), default=timezone.now)
-    available_at = models.DateTimeField(_("due at"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    created_at = MomentField(_("enqueued at"), default=timezone.now)
+    available_at = MomentField(_("due at"), default=timezone.now)
+    expires_at = MomentField(_("expires at"), null=True, blank=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     last_error = models.TextField(_("last error"), blank=True)
     lease_token = models.UUIDField(_("lease"), null=True, blank=True, editable=False)
-    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, blank=True, editable=False)
+    lease_expires_at = MomentField(_("lease expires at"), null=True, blank=True, editable=False)
 
-    published_at = models.DateTimeField(_("published at"), null=True, blank=True)
+    published_at = MomentField(_("published at"), null=True, blank=True)
     published_to = ReadableJSON(_("published to"), null=True, blank=True)
-    handled_at = models.DateTimeField(_("result handled at"), null=True, blank=True)
+    handled_at = MomentField(_("result handled at"), null=True, blank=True)
 
     objects = OutboxQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("outbox message")
         verbose_name_plural = _("outbox messages")
+        permissions = (
+            ("requeue_outboxmessage", "Can requeue outbox messages"),
+            ("cancel_outboxmessage", "Can cancel outbox messages"),
+            ("revoke_outboxmessage", "Can revoke tasks that workers hold"),
+            ("view_arguments_outboxmessage", "Can view sensitive arguments"),
+        )
         ordering = ("-id",)
         constraints = (
             models.CheckConstraint(
@@ -139,6 +154,12 @@ class OutboxMessage(models.Model):
                 where={"status": "published", "ignore_result": False, "handled_at__isnull": True},
                 fields=["published_at"],
                 name="dispatch_outbox_awaiting",
+            ),
+            PartialIndex(
+                where={"status": "dead"},
+                fields=["available_at", "id"],
+                name="dispatch_outbox_dead",
+                only_partial=True,
             ),
             PartialIndex(
                 where={"coalesce_key__gt": ""},

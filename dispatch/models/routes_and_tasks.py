@@ -6,20 +6,19 @@ import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
 from dispatch.core import route_patterns, routing
 from dispatch.core.codecs import COMPRESSIONS, absence
 from dispatch.core.schema.parameters import Parameters
+from dispatch.core.schema.patterns import check_patterns
 from dispatch.exceptions import ConfigurationError
+from dispatch.models.database import ReadableJSON, SecondsField
 from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
 from dispatch.models.topology import Exchange, Queue
-
-SECONDS = MinValueValidator(0, _("A number of seconds, 0 or more."))
 
 
 class WithTarget(RegistryModel):
@@ -132,18 +131,26 @@ class Manifest(models.Model):
     worker = models.CharField(_("worker"), max_length=200)
     version = models.CharField(_("version"), max_length=64, blank=True)
     checksum = models.CharField(_("checksum"), max_length=80)
-    queues = models.JSONField(
+    queues = ReadableJSON(
         _("consumed queues"),
         default=list,
         blank=True,
         help_text=_("Objects with name, durable and arguments, as the manifest has them."),
     )
-    offers = models.JSONField(_("offered tasks"), default=list, blank=True, help_text=_("Names of tasks."))
+    offers = ReadableJSON(_("offered tasks"), default=list, blank=True, help_text=_("Names of tasks."))
+    changes = ReadableJSON(
+        _("changes"),
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text=_("What its last import changed, task by task."),
+    )
     imported_at = models.DateTimeField(_("imported at"), auto_now=True)
 
     class Meta:
         verbose_name = _("manifest")
         verbose_name_plural = _("manifests")
+        permissions = (("sync_manifest", "Can sync tasks with a manifest"),)
         ordering = ("-imported_at", "-pk")
         constraints = (
             models.UniqueConstraint(fields=("worker", "checksum"), name="dispatch_manifest_unique"),
@@ -164,42 +171,38 @@ class TaskDefinition(WithTarget):
         _("name"), max_length=255, unique=True, help_text=_("The exact name the worker gave it.")
     )
     description = models.TextField(_("description"), blank=True)
-    parameters = models.JSONField(
+    parameters = ReadableJSON(
         _("parameters"),
         default=dict,
         blank=True,
         help_text=_("JSON Schema (2020-12) of the keyword arguments. Empty: anything is accepted."),
     )
-    sensitive_parameters = models.JSONField(
+    sensitive_parameters = ReadableJSON(
         _("sensitive parameters"),
         default=list,
         blank=True,
         help_text=_("Names whose values are masked everywhere."),
     )
-    countdown = models.FloatField(
+    countdown = SecondsField(
         _("countdown"),
-        validators=[SECONDS],
         null=True,
         blank=True,
         help_text=_("Seconds to wait before sending."),
     )
-    expires = models.FloatField(
+    expires = SecondsField(
         _("expires"),
-        validators=[SECONDS],
         null=True,
         blank=True,
         help_text=_("Seconds after which it is no longer run."),
     )
-    time_limit = models.FloatField(
+    time_limit = SecondsField(
         _("time limit"),
-        validators=[SECONDS],
         null=True,
         blank=True,
         help_text=_("Seconds; then it is killed."),
     )
-    soft_time_limit = models.FloatField(
+    soft_time_limit = SecondsField(
         _("soft time limit"),
-        validators=[SECONDS],
         null=True,
         blank=True,
         help_text=_("Seconds; then the task is asked to stop."),
@@ -223,14 +226,14 @@ class TaskDefinition(WithTarget):
         related_name="tasks",
         verbose_name=_("manifest"),
     )
-    returns = models.JSONField(
+    returns = ReadableJSON(
         _("returns"),
         default=dict,
         blank=True,
         editable=False,
         help_text=_("JSON Schema of the return value. Empty: the worker does not say."),
     )
-    worker_options = models.JSONField(
+    worker_options = ReadableJSON(
         _("options of the worker"),
         default=dict,
         blank=True,
@@ -256,6 +259,10 @@ class TaskDefinition(WithTarget):
     class Meta(WithTarget.Meta):
         verbose_name = _("task definition")
         verbose_name_plural = _("task definitions")
+        permissions = (
+            ("send_taskdefinition", "Can send tasks"),
+            ("pause_taskdefinition", "Can pause and resume tasks"),
+        )
         ordering = ("name",)
         constraints = WithTarget.target_constraints("dispatch_task")
 
@@ -266,6 +273,8 @@ class TaskDefinition(WithTarget):
         super().clean()
         try:
             Parameters.check_schema(self.parameters)
+            if self.source == self.Source.HAND:  # what a worker wrote is not corrected here
+                check_patterns(self.parameters)
         except ConfigurationError as error:
             raise ValidationError({"parameters": str(error)}) from None
         names = self.sensitive_parameters

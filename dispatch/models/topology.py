@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from dispatch.conf import DEFAULT_BROKER, conf
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.exceptions import ConfigurationError
-from dispatch.models.database import TrueOrNull
+from dispatch.models.database import ReadableJSON, TrueOrNull
 from dispatch.models.registry_version import PRIORITY, RegistryModel
 
 
@@ -29,7 +29,7 @@ class OnBroker(RegistryModel):
     durable = models.BooleanField(
         _("durable"), default=True, help_text=_("Survives a restart of the broker.")
     )
-    arguments = models.JSONField(
+    arguments = ReadableJSON(
         _("arguments"), default=dict, blank=True, help_text=_("Further AMQP arguments, as a JSON object.")
     )
 
@@ -67,6 +67,11 @@ class Exchange(OnBroker):
         HEADERS = "headers", _("headers: the message's headers are matched (RabbitMQ)")
 
     type = models.CharField(_("type"), max_length=16, choices=Type, default=Type.DIRECT)
+    broadcast = models.BooleanField(
+        _("broadcast"),
+        default=True,
+        help_text=_("Of a fanout: each worker hears it by a queue of its own, beside those bound here."),
+    )
 
     class Meta(OnBroker.Meta):
         verbose_name = _("exchange")
@@ -120,6 +125,11 @@ class Queue(OnBroker):
     class Meta(OnBroker.Meta):
         verbose_name = _("queue")
         verbose_name_plural = _("queues")
+        permissions = (
+            ("declare_queue", "Can declare queues and tell workers of them"),
+            ("pause_queue", "Can pause and resume queues"),
+            ("purge_queue", "Can purge queues"),
+        )
         constraints = (
             models.CheckConstraint(
                 condition=Q(max_priority=None) | Q(max_priority__lte=HIGHEST_PRIORITY),
@@ -133,6 +143,8 @@ class Queue(OnBroker):
 
     def clean(self) -> None:
         super().clean()
+        if "," in self.name:
+            raise ValidationError({"name": _("Leave the comma out: `celery worker -Q` splits names there.")})
         if self.queue_type == self.Type.QUORUM and self.max_priority is not None:
             raise ValidationError(
                 {"max_priority": _("A quorum queue with a highest priority is refused by RabbitMQ.")}
@@ -165,7 +177,7 @@ class Binding(RegistryModel):
         blank=True,
         help_text=_("In a topic exchange * stands for one word and # for any number of them."),
     )
-    arguments = models.JSONField(
+    arguments = ReadableJSON(
         _("arguments"),
         default=dict,
         blank=True,

@@ -10,16 +10,21 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.core import routing, trigger_rules
+from dispatch.core.json_values import plain
+from dispatch.core.seconds import EXPECTED, is_seconds
+from dispatch.exceptions import InvalidArguments
+from dispatch.models.database import ReadableJSON, SecondsField
 from dispatch.models.hookable_columns import (
     before_after,
     check_held,
+    check_relation,
     expected,
     find_field,
     find_model,
     operators,
 )
 from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
-from dispatch.models.routes_and_tasks import SECONDS, TaskDefinition
+from dispatch.models.routes_and_tasks import TaskDefinition
 from dispatch.models.topology import Queue
 
 EVENT_LABELS = {
@@ -55,7 +60,7 @@ class Trigger(RegistryModel):
 
     name = models.CharField(_("name"), max_length=200, unique=True)
     model = models.CharField(_("model"), max_length=200, help_text=_("app.model, for example notes.note."))
-    events = models.JSONField(_("events"), default=list, help_text=EVENTS_HELP)
+    events = ReadableJSON(_("events"), default=list, help_text=EVENTS_HELP)
     task = models.ForeignKey(TaskDefinition, models.PROTECT, related_name="triggers", verbose_name=_("task"))
     queue = models.ForeignKey(
         Queue,
@@ -69,10 +74,10 @@ class Trigger(RegistryModel):
     priority = models.PositiveSmallIntegerField(
         _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=PRIORITY_HELP
     )
-    countdown = models.FloatField(
+    countdown = SecondsField(
         _("countdown"), null=True, blank=True, help_text=_("Seconds to wait before sending.")
     )
-    watched = models.JSONField(
+    watched = ReadableJSON(
         _("watched fields"),
         default=list,
         blank=True,
@@ -81,14 +86,21 @@ class Trigger(RegistryModel):
             "these. Empty: all count."
         ),
     )
-    coalesce = models.FloatField(
+    coalesce = SecondsField(
         _("coalescing window"),
-        validators=[SECONDS],
         null=True,
         blank=True,
         help_text=_("Seconds within which the messages of one object become one, with the latest arguments."),
     )
     enabled = models.BooleanField(_("enabled"), default=True)
+    disabled_reason = models.CharField(
+        _("why it is disabled"),
+        max_length=200,
+        default="",
+        db_default="",
+        blank=True,
+        help_text=_("For whoever finds it so. It is forgotten when the trigger is enabled again."),
+    )
 
     class Meta(RegistryModel.Meta):
         verbose_name = _("trigger")
@@ -106,6 +118,8 @@ class Trigger(RegistryModel):
 
     def clean(self) -> None:
         super().clean()
+        if self.enabled:
+            self.disabled_reason = ""
         events: Any = self.events
         if (
             not isinstance(events, list)
@@ -148,7 +162,7 @@ class Trigger(RegistryModel):
         problem = ""
         label = self.model
         events = self.events
-        if not isinstance(events, list) or not set(events) <= set(trigger_rules.EVENTS):
+        if not isinstance(events, list) or any(event not in trigger_rules.EVENTS for event in events):
             events = trigger_rules.EVENTS  # whatever happens, it says what is wrong
             problem = (
                 f"Its events are {self.events!r}, but must be a list of {', '.join(trigger_rules.EVENTS)}."
@@ -163,6 +177,9 @@ class Trigger(RegistryModel):
             watched, relations = self._watched(model)
         except ValidationError as error:
             problem = " ".join(error.messages)
+        countdown, coalesce = map(_seconds, (self.countdown, self.coalesce))
+        if (countdown, coalesce) != (self.countdown, self.coalesce):
+            problem = problem or f"Its countdown and its coalescing window must each be {EXPECTED}."
         return trigger_rules.Trigger(
             name=self.name,
             model=label,
@@ -173,8 +190,8 @@ class Trigger(RegistryModel):
             watched=watched,
             relations=relations,
             target=routing.Target(queue=self.queue.name if self.queue else None, priority=self.priority),
-            countdown=self.countdown,
-            coalesce=self.coalesce,
+            countdown=countdown,
+            coalesce=coalesce,
             problem=problem,
         )
 
@@ -186,6 +203,10 @@ class Trigger(RegistryModel):
         relations = {field.name for field in model._meta.many_to_many}
         columns = [find_field(model, name).attname for name in names if name not in relations]
         return tuple(columns), tuple(name for name in names if name in relations)
+
+
+def _seconds(value: float | None) -> float | None:
+    return value if is_seconds(value) else None
 
 
 class TriggerCondition(RegistryModel):
@@ -292,11 +313,20 @@ class TriggerArgument(RegistryModel):
                 _("%(model)s has no natural_key(): choose the primary key."),
                 params={"model": model._meta.label},
             )
+        if self.source == self.Source.PK:
+            find_field(model, "pk")  # raises ValidationError for a secret one
+        if self.source == self.Source.RELATED:
+            self._check_related(model)
         if self.source != self.Source.CONSTANT:
             return trigger_rules.Argument(self.source)
+        return trigger_rules.Argument("constant", self._constant())
+
+    def _constant(self) -> Any:
         try:
-            return trigger_rules.Argument("constant", json.loads(self.value))
-        except ValueError:
+            return plain(json.loads(self.value))
+        except InvalidArguments as error:  # JSON, but nothing that could be sent
+            raise ValidationError({"value": str(error)}) from None
+        except (ValueError, RecursionError):
             raise ValidationError(
                 {
                     "value": _(
@@ -304,3 +334,10 @@ class TriggerArgument(RegistryModel):
                     )
                 }
             ) from None
+
+    def _check_related(self, model: type[models.Model]) -> None:
+        relations = {field.name: field for field in model._meta.many_to_many}
+        watched: Any = self.trigger.watched if hasattr(self, "trigger") else ()
+        named = [each for each in watched if each in relations] if isinstance(watched, list) else []
+        for name in named or relations:
+            check_relation(relations[name], model)

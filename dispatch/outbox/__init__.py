@@ -5,11 +5,12 @@ what a relay does with them (``relay``), nor the columns of a row (``models``).
 from __future__ import annotations
 
 from dispatch.outbox.destination import PAUSED_TASK, resolve, stamp
-from dispatch.outbox.enqueueing import Draft, Origin, dead_draft, draft, enqueue, insert
+from dispatch.outbox.enqueueing import CHANNEL, Draft, Origin, dead_draft, draft, enqueue, insert
 from dispatch.outbox.lifecycle import cancel, requeue
-from dispatch.outbox.stored_calls import arguments_of, call_of
+from dispatch.outbox.stored_calls import arguments_of, call_of, stored_call, unreadable
 
 __all__ = [
+    "CHANNEL",
     "PAUSED_TASK",
     "Draft",
     "Origin",
@@ -23,4 +24,6 @@ __all__ = [
     "requeue",
     "resolve",
     "stamp",
+    "stored_call",
+    "unreadable",
 ]

@@ -20,12 +20,12 @@ from dispatch.core.codecs import DEFAULT_SERIALIZER, absence
 from dispatch.core.json_values import check_size, plain, to_json
 from dispatch.core.redaction import redact, storable
 from dispatch.core.routing import Destination, Request
-from dispatch.exceptions import InvalidOption
+from dispatch.exceptions import InvalidArguments, InvalidOption
 from dispatch.models import OutboxMessage
 from dispatch.models.database import is_broken
 from dispatch.models.outbox_message import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH, new_task_id
 from dispatch.outbox.destination import stamp
-from dispatch.outbox.insertion import NO_LAG, fresh_row, insert_rows
+from dispatch.outbox.insertion import BLANK, NO_LAG, fresh_row, insert_rows
 from dispatch.registry import Snapshot, Task, current
 from dispatch.signals import message_dead, message_enqueued, messages_inserted
 
@@ -46,6 +46,8 @@ def tell_once(task: Task) -> None:
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+#: On which relays of PostgreSQL listen for new messages.
+CHANNEL = "dispatch_outbox"
 #: Plans that one snapshot keeps; who sends with ever new routing keys must not fill the memory.
 MOST_PLANS = 1_000
 
@@ -54,7 +56,8 @@ class Origin(NamedTuple):
     """Who caused a message, and for which object; plain values, since both may live in another database.
 
     ``window`` is the time, in seconds, within which messages of one origin, task and object become one;
-    ``object_database`` tells apart objects that share model and key, but not the database.
+    ``object_database`` and ``object_schema`` tell apart objects that share model and key, but not the database or,
+    where each tenant has one, the schema.
     """
 
     kind: str = OutboxMessage.Origin.CODE.value
@@ -62,6 +65,7 @@ class Origin(NamedTuple):
     object_model: str = ""
     object_pk: str = ""
     object_database: str = ""
+    object_schema: str = ""
     window: float | None = None
 
 
@@ -82,7 +86,7 @@ class _Plan:
 
     destination: Destination
     options: dict[str, Any]
-    columns: Mapping[str, Any]
+    blank: Mapping[str, Any]
 
 
 def draft(
@@ -95,11 +99,14 @@ def draft(
     task = snapshot.task(call.name)
     tell_once(task)
     by_position, by_name = arguments or (call.args, call.kwargs)
-    args: list[Any] = plain(list(by_position), "/args") if by_position else []
-    kwargs: dict[str, Any] = plain(dict(by_name), "/kwargs") if by_name else {}
-    task.check(args, kwargs)
+    try:
+        args: list[Any] = plain(list(by_position), "/args") if by_position else []
+        kwargs: dict[str, Any] = plain(dict(by_name), "/kwargs") if by_name else {}
+    except InvalidArguments as error:
+        raise (error.outside() if task.parameters.conceals(error, task.sensitive) else error) from None
     texts = to_json(args) if args else "[]", to_json(kwargs) if kwargs else "{}"
-    check_size(*texts, conf.MAX_ARGUMENTS_SIZE)
+    check_size(*texts, conf.MAX_ARGUMENTS_SIZE)  # before the schema, which may look at a value many times
+    task.check(args, kwargs)
     for name in call.linked():
         snapshot.task(name)
     eta = _eta(call, task, origin, now)
@@ -109,7 +116,7 @@ def draft(
     if late:
         _check_waiting_worker(snapshot, plan.destination)
     row = fresh_row(
-        **plan.columns,
+        plan.blank,
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
         args=texts[0],
         kwargs=texts[1],
@@ -161,14 +168,15 @@ def _make_plan(
     if destination.is_broadcast:
         options["ignore_result"] = True  # many workers, one task id: their results would overwrite each other
     broker, queue = stamp(call.name, destination, snapshot)
-    columns = {
+    blank = {
+        **BLANK,
         "task_name": call.name,
         "ignore_result": bool(options.get("ignore_result")),
         "broker": broker,
         "queue": queue,
         "pinned": call.queue is not None or call.exchange is not None,
     }
-    return _Plan(destination, options | target.asked(), columns)
+    return _Plan(destination, options | target.asked(), blank)
 
 
 def _eta(call: Call, task: Task, origin: Origin, now: dt.datetime) -> dt.datetime:
@@ -184,17 +192,21 @@ def _coalesce_key(task: str, origin: Origin) -> str:
 
     The task is part of it: one function in code may be a trigger of several.
     """
-    text = to_json([origin.name, task, origin.object_database, origin.object_model, origin.object_pk])
+    whose = [origin.object_database, origin.object_schema, origin.object_model, origin.object_pk]
+    text = to_json([origin.name, task, *whose])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _origin_columns(origin: Origin) -> dict[str, Any]:
     """Return the columns, cut to their lengths: a long name must not break the save it came from."""
+    if origin is CODE:
+        return {}  # a fresh row has them
     return {
         "origin": origin.kind,
         "origin_name": origin.name[:NAME_LENGTH],
         "object_model": origin.object_model[:NAME_LENGTH],
         "object_pk": origin.object_pk[:KEY_LENGTH],
+        "object_schema": origin.object_schema,
     }
 
 
@@ -256,11 +268,14 @@ def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
 
     Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
     """
-    rows = [each.row for each in drafts]
+    rows, listens = [each.row for each in drafts], conf.LISTEN  # a slip in the setting is told before
     insert_rows(rows, [each.lag for each in drafts], using)
-    messages_inserted.send(sender=OutboxMessage, messages=rows, using=using)
+    if listens and connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute(f"NOTIFY {CHANNEL}")  # reaches the relays with the commit
     if _is_heard(message_enqueued) or _is_heard(message_dead):
         _tell(rows, using)
+    messages_inserted.send(sender=OutboxMessage, messages=rows, using=using)
     return rows
 
 

@@ -27,26 +27,25 @@ MOST_ROWS = 1_000
 MOST_TEXT = 500_000
 
 Lag = dt.timedelta | None
-Compiled = tuple[str, list[Any]]
+Compiled = tuple[str, list[Any] | dict[str, Any]]
 Given = tuple[bool, ...]
 
 _FIELDS = {field.attname: field for field in OutboxMessage._meta.concrete_fields}
 #: Columns that no fresh rows have in common.
 _OWN = ("id", "task_name", "created_at")
-_BLANK = {name: field.get_default() for name, field in _FIELDS.items() if name not in (*_OWN, "available_at")}
-_blanks = itemgetter(*_BLANK)
-_BLANKS = _blanks(_BLANK)
+BLANK = {name: field.get_default() for name, field in _FIELDS.items() if name not in (*_OWN, "available_at")}
+_blanks = itemgetter(*BLANK)
+_BLANKS = _blanks(BLANK)
 NO_LAG = dt.timedelta()
 
 
-def fresh_row(**columns: Any) -> OutboxMessage:
+def fresh_row(blank: Mapping[str, Any] = BLANK, /, **columns: Any) -> OutboxMessage:
     """Return a row of these columns, the others blank; ``id``, ``options``, ``headers`` and the times must be given.
 
     It is made as unpickling makes one: Django's own ``OutboxMessage(…)`` takes five times as long.
     """
     row = OutboxMessage.__new__(OutboxMessage)
-    row.__dict__ |= _BLANK | columns
-    row._state = ModelState()
+    row.__dict__ = {**blank, **columns, "_state": ModelState()}
     return row
 
 
@@ -74,7 +73,7 @@ def insert_rows(rows: Sequence[OutboxMessage], lags: Sequence[Lag], using: str) 
 
 
 def _given(row: OutboxMessage) -> Given:
-    """Return for each column of ``_BLANK`` whether the row holds something else than a fresh one."""
+    """Return for each column of ``BLANK`` whether the row holds something else than a fresh one."""
     return tuple(map(ne, _blanks(row.__dict__), _BLANKS))
 
 
@@ -121,30 +120,39 @@ class _Values:
         converters = ((at, _converter(name, connection)) for at, name in enumerate(names))
         self.converters = [(at, convert) for at, convert in converters if convert is not None]
         self.moment = partial(_FIELDS["available_at"].get_db_prep_save, connection=connection)
+        self.now = _now(self.compiler)
         self.head, constants = _insert(connection, dict.fromkeys(names, "%s"))
         self.start = f"({constants}, "
-        self.due_now = f"{self.start}{_now(self.compiler)})"
+        _, named = _insert(connection, {name: f"%({name})s" for name in names})
+        self.one_now = f"{self.head} VALUES ({named}, {self.now})"
 
     def compiled(self, rows: Sequence[OutboxMessage], lags: Sequence[Lag]) -> Compiled:
         """Return the SQL for these rows, and its parameters."""
+        if len(rows) == 1 and lags[0] == NO_LAG:
+            return self.one_now, self._one(rows[0])
+        columns: list[Sequence[Any]] = [*zip(*(self.held(row.__dict__) for row in rows), strict=True)]
+        for at, convert in self.converters:
+            columns[at] = _converted(convert, columns[at])
         texts: list[str] = []
         parameters: list[Any] = []
-        for row, lag in zip(rows, lags, strict=True):
-            values = [*self.held(row.__dict__)]
-            for at, convert in self.converters:
-                values[at] = convert(values[at])
-            parameters += values
-            if lag == NO_LAG:
-                texts.append(self.due_now)
-            else:
-                due, due_parameters = self._due(row, lag)
-                texts.append(f"{self.start}{due})")
-                parameters += due_parameters
+        for row, lag, own in zip(rows, lags, zip(*columns, strict=True), strict=True):
+            due, due_parameters = self._due(row, lag)
+            texts.append(f"{self.start}{due})")
+            parameters += [*own, *due_parameters]
         return f"{self.head} VALUES {', '.join(texts)}", parameters
+
+    def _one(self, row: OutboxMessage) -> dict[str, Any]:
+        """Return parameters by name: for others Django looks through all of the SQL, if it goes to SQLite."""
+        values = [*self.held(row.__dict__)]
+        for at, convert in self.converters:
+            values[at] = convert(values[at])
+        return dict(zip(self.names, values, strict=True))
 
     def _due(self, row: OutboxMessage, lag: Lag) -> tuple[str, Sequence[Any]]:
         if lag is None:
             return "%s", [self.moment(row.available_at)]
+        if lag == NO_LAG:
+            return self.now, []
         later: Any = database_now() + lag
         due: tuple[str, Sequence[Any]] = self.compiler.compile(
             later.resolve_expression(self.compiler.query, allow_joins=False, for_save=True)
@@ -203,7 +211,7 @@ def _statement(connection: Any, given: Given, rows: int = 1) -> _Statement:
     known = connection.__dict__.setdefault("dispatch_statements", {})
     found: _Statement | None = known.get((given, is_document))
     if found is None:
-        names = (*_OWN, *compress(_BLANK, given))
+        names = (*_OWN, *compress(BLANK, given))
         made = _Document(connection, names) if is_document else _Values(connection, names)
         found = known[given, is_document] = made
     return found
@@ -212,7 +220,7 @@ def _statement(connection: Any, given: Given, rows: int = 1) -> _Statement:
 def _insert(connection: Any, sources: Mapping[str, str]) -> tuple[str, str]:
     """Return the head of the INSERT, and SQL for all its columns but the last, ``available_at``."""
     quote = connection.ops.quote_name
-    blank = {name: _constant(value) for name, value in _BLANK.items() if name not in sources}
+    blank = {name: _constant(value) for name, value in BLANK.items() if name not in sources}
     columns = ", ".join(quote(_FIELDS[name].column) for name in (*sources, *blank, "available_at"))
     return (
         f"INSERT INTO {quote(OutboxMessage._meta.db_table)} ({columns})",
@@ -244,6 +252,13 @@ def _converter(name: str, connection: Any) -> Callable[[Any], Any] | None:
         adapt: Callable[[Any], Any] = connection.ops.adapt_datetimefield_value
         return adapt
     return partial(field.get_db_prep_save, connection=connection)
+
+
+def _converted(convert: Callable[[Any], Any], column: Sequence[Any]) -> Sequence[Any]:
+    first = column[0]
+    if all(value is first for value in column):  # as a rule one moment
+        return [convert(first)] * len(column)
+    return [*map(convert, column)]
 
 
 def _unchanged(value: Any) -> Any:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatch import registry
 from dispatch.conf import conf
@@ -24,10 +24,11 @@ FRESH = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen of a queue, and how many seconds ago."""
+    """What was seen of a queue, and how many seconds ago; ``last``: what before its broker could not be asked."""
 
     seen: Seen
     age: float
+    last: Sight | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -44,6 +45,7 @@ class Sights:
     def clear(self) -> None:
         """Forget everything; also called in a forked child, where another thread's lock would stay taken."""
         self._known: dict[tuple[str, str], tuple[float, Seen]] = {}
+        self._last: dict[tuple[str, str], tuple[float, Seen]] = {}
         self._asking: dict[str, threading.Lock] = {}
 
     def of(self, names: Iterable[str]) -> dict[str, Sight]:
@@ -52,15 +54,20 @@ class Sights:
         Names that the registry does not have are left out, and so are queues whose broker another thread is asking
         for the first time at this moment.
         """
-        table = registry.current().table
-        queues = [table.queues[name] for name in dict.fromkeys(names) if name in table.queues]
+        table, names = registry.current().table, list(dict.fromkeys(names))
+        queues = [table.queues[name] for name in names if name in table.queues]
         by_broker: dict[str, list[Queue]] = {}
         for queue in queues:
             if not self._is_fresh(queue):
                 by_broker.setdefault(queue.broker, []).append(queue)
         for alias, stale in by_broker.items():
             self._ask(alias, stale)
-        found = {queue.name: self._sight(queue) for queue in queues}
+        return self.known(names)
+
+    def known(self, names: Iterable[str]) -> dict[str, Sight]:
+        """Return what is known of the named queues, however old, without asking anybody."""
+        table = registry.current().table
+        found = {name: self._sight(table.queues[name]) for name in names if name in table.queues}
         return {name: sight for name, sight in found.items() if sight is not None}
 
     def _ask(self, alias: str, queues: list[Queue]) -> None:
@@ -70,6 +77,8 @@ class Sights:
         try:
             for queue, seen in look([queue.name for queue in queues]):
                 self._known[_key(queue)] = (time.monotonic(), seen)
+                if seen.state != "down":
+                    self._last[_key(queue)] = self._known[_key(queue)]
         except ConfigurationError:
             pass  # a queue left the registry in between
         finally:
@@ -80,8 +89,12 @@ class Sights:
         return sight is not None and sight.is_fresh
 
     def _sight(self, queue: Queue) -> Sight | None:
-        known = self._known.get(_key(queue))
-        return None if known is None else Sight(known[1], time.monotonic() - known[0])
+        known, last = (_sight(found.get(_key(queue))) for found in (self._known, self._last))
+        return replace(known, last=last) if known and known.seen.state == "down" else known
+
+
+def _sight(known: tuple[float, Seen] | None) -> Sight | None:
+    return None if known is None else Sight(known[1], time.monotonic() - known[0])
 
 
 def _key(queue: Queue) -> tuple[str, str]:

@@ -104,6 +104,17 @@ def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:
             yield from ((queue, Seen("down", str(error))) for queue in left)
 
 
+def unreachable() -> str:
+    """Ask all brokers whether they are there; return why the first that is not cannot be reached, "" if all are."""
+    try:
+        for each in conf.brokers.values():
+            with queue_state.opened(each):
+                pass
+    except PublishError as error:
+        return str(error)
+    return ""
+
+
 def _look(
     link: queue_state.Link, table: RoutingTable, queue: Queue, consumers: Mapping[str, int] | None
 ) -> Seen:

@@ -1,8 +1,9 @@
 """One snapshot per process, checked against the version row at most once per ``REGISTRY_TTL`` seconds.
 
-A connection that changed the registry and has not committed sees its own change, and looks at the version row
-each time: a savepoint that is rolled back changes it without any signal. All others see the change after the
-commit.
+A connection that changed the registry and has not committed sees its own change, until it is rolled back. All others
+see it after the commit.
+
+Where each tenant has a schema, the same holds for each schema: a connection moves from one to another.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.core.routing import RoutingTable
 from dispatch.models import OutboxMessage, RegistryVersion, Trigger
+from dispatch.models.database import schema_name
 from dispatch.models.registry_version import RegistryModel
 from dispatch.models.write_transactions import lock_before_reading
 from dispatch.registry.snapshot import Snapshot
@@ -36,6 +38,10 @@ from dispatch.signals import registry_changed
 logger = logging.getLogger("dispatch.registry")
 
 Read = Callable[[], Snapshot]
+#: A database's alias, and the schema that its connection stands in.
+Place = tuple[str, str]
+#: Schemas whose snapshots are kept; those of one registry that all of them share are one object.
+MOST_PLACES = 200
 EMPTY = Snapshot(None, RoutingTable((), (), (), None), (), ())
 #: What says that a test may not ask a database: Django's own assertion, a missing mark in pytest-django.
 FORBIDDEN_IN_TESTS = (AssertionError, RuntimeError, SynchronousOnlyOperation)
@@ -44,17 +50,18 @@ TABLES = frozenset(model._meta.db_table for model in (RegistryVersion, Trigger, 
 
 @dataclass(slots=True)
 class _View:
-    """What one connection sees inside its transaction, and when it looked; ``looked`` is None where that changes.
+    """What one connection sees inside its transaction: after a change of its own until ``undoing`` is another object.
 
-    Its own changes of the registry come and go with savepoints, of which nobody tells: then it looks at each use.
+    Where it changed nothing, and its isolation level shows it an older registry than others', it ``looked`` at a time.
     """
 
     snapshot: Snapshot | None = None
     looked: float | None = None
+    undoing: Any = None
 
 
 class Cache:
-    """The snapshots of this process: one per database alias, and one per connection that sees another registry."""
+    """The snapshots of this process: one per place, and one per connection that sees another registry there."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,11 +70,11 @@ class Cache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._shared: dict[str, Snapshot] = {}
-        self._looked: dict[str, float] = {}
-        self._asked_for_tables: dict[str, float] = {}
-        self._own: WeakKeyDictionary[Any, _View] = WeakKeyDictionary()
-        self._in_tests: WeakKeyDictionary[Any, tuple[Any, Snapshot]] = WeakKeyDictionary()
+        self._shared: dict[Place, Snapshot] = {}
+        self._looked: dict[Place, float] = {}
+        self._asked_for_tables: dict[Place, float] = {}
+        self._own: WeakKeyDictionary[Any, dict[str, _View]] = WeakKeyDictionary()
+        self._in_tests: WeakKeyDictionary[Any, dict[str, tuple[Any, Snapshot]]] = WeakKeyDictionary()
 
     def after_fork(self) -> None:
         """Make a lock of this process: another thread of the parent may have held the old one."""
@@ -100,60 +107,59 @@ class Cache:
 
     def _current(self) -> Snapshot:
         using = router.db_for_read(RegistryVersion)
+        place = using, schema_name(using)
         if is_testing():
-            return self._seen_by_test(connections[using])
-        snapshot = self._shared.get(using)
-        if snapshot is not None and not self._own and not self._has_passed(self._looked.get(using)):
-            return snapshot  # each save comes here: no connection is looked up
+            return self._seen_by_test(connections[using], place)
+        snapshot = self._shared.get(place)
+        if snapshot is not None and not self._own and not self._has_passed(self._looked.get(place)):
+            return snapshot  # as for nearly each save
         connection = connections[using]
-        if self._has_own_view(connection):
-            return self._own_view(connection)
-        if snapshot is None or (self._has_passed(self._looked.get(using)) and _may_look(connection)):
-            return self._look(connection, snapshot)
+        if self._has_own_view(connection, place):
+            return self._own_view(connection, place)
+        if snapshot is None or (self._has_passed(self._looked.get(place)) and _may_look(connection)):
+            return self._look(connection, place, snapshot)
         return snapshot
 
-    def _seen_by_test(self, connection: Any) -> Snapshot:
-        """Look once in each savepoint of a test, and outside of any at each use, unnoticed by who counts queries.
+    def _seen_by_test(self, connection: Any, place: Place) -> Snapshot:
+        """Look once in a test's transaction, and outside of any at each use, unnoticed by who counts queries.
 
-        The end of a test rolls back, or empties the tables, without any signal. Where a test may not ask the database,
-        what was last seen is returned.
+        Where a test may not ask the database, what was last seen is returned.
         """
-        place, known = self._in_tests.get(connection, (None, EMPTY))
-        here = _savepoints(connection)
-        if (here is not None and here == place) or not _may_look(connection):
+        views = self._in_tests.setdefault(connection, {})
+        undoing, known = views.get(place[1], (None, EMPTY))
+        here = _undoing(connection) if connection.in_atomic_block else None
+        if (here is not None and here is undoing) or not _may_look(connection):
             return known
         try:
             with _unnoticed(connection):
-                known = self._read(connection, known)
+                known = self._read(connection, place, known)
         except FORBIDDEN_IN_TESTS:
             return known
-        self._in_tests[connection] = (here, known)
+        views[place[1]] = (here, known)
         return known
-
-    def expire(self, using: str) -> None:
-        """Look at the version row at the next use, whatever ``REGISTRY_TTL`` says."""
-        self._looked.pop(using, None)
 
     def forget(self, using: str) -> None:
         """Load anew at the next use: the tables themselves may have changed."""
-        self._shared.pop(using, None)
-        self._asked_for_tables.pop(using, None)
+        for known in (self._shared, self._asked_for_tables):
+            for place in [place for place in known if place[0] == using]:
+                known.pop(place, None)
 
     def mark_changed(self, using: str) -> None:
         """Note that this connection changed the registry."""
-        connection = connections[using]
+        connection, schema = connections[using], schema_name(using)
         if is_testing():
-            _, known = self._in_tests.get(connection, (None, EMPTY))
-            self._in_tests[connection] = (None, known)
+            views = self._in_tests.setdefault(connection, {})
+            views[schema] = (None, views[schema][1] if schema in views else EMPTY)
         elif connection.in_atomic_block:
-            self._own[connection] = _View()
+            self._own.setdefault(connection, {})[schema] = _View()
             transaction.on_commit(lambda: self._let_go(connection), using=using)
         else:
-            self.expire(using)
+            self._looked.pop((using, schema), None)
 
     def has_tables(self, using: str) -> bool:
         """Tell whether the app's tables are in a database; a "no" is asked again after ``REGISTRY_TTL``."""
-        asked = self._asked_for_tables.get(using)
+        place = using, schema_name(using)
+        asked = self._asked_for_tables.get(place)
         if asked is not None and (asked == float("inf") or not self._has_passed(asked)):
             return asked == float("inf")
         if self._through is None and not is_testing():
@@ -161,7 +167,7 @@ class Cache:
         else:
             with _unnoticed(connections[using]):
                 found = _finds_tables(connections[using])
-        self._asked_for_tables[using] = float("inf") if found else time.monotonic()
+        self._asked_for_tables[place] = float("inf") if found else time.monotonic()
         return found
 
     def _has_passed(self, looked: float | None) -> bool:
@@ -174,17 +180,17 @@ class Cache:
         """Look at the next use: a test that ended was rolled back without any signal."""
         self._looked.clear()
         for connection in list(self._own):
-            self._own[connection] = _View()
+            self._own[connection] = {schema: _View() for schema in self._own[connection]}
 
-    def _look(self, connection: Any, known: Snapshot | None) -> Snapshot:
+    def _look(self, connection: Any, place: Place, known: Snapshot | None) -> Snapshot:
         # Who has a snapshot does not wait for another thread's query: that may wait for a lock this thread holds.
         if not self._lock.acquire(blocking=known is None):
             return EMPTY if known is None else known
         try:
-            known = self._shared.get(connection.alias)
-            if known is not None and not self._has_passed(self._looked.get(connection.alias)):
+            known = self._shared.get(place)
+            if known is not None and not self._has_passed(self._looked.get(place)):
                 return known  # another thread looked while this one waited
-            return self._refresh(connection, known)
+            return self._refresh(connection, place, known)
         except SynchronousOnlyOperation:  # the caller's own query is about to say so
             return EMPTY if known is None else known
         except (DatabaseError, InterfaceError) as error:
@@ -193,60 +199,69 @@ class Cache:
             logger.warning(
                 "The registry could not be looked at, the last one known is used: %s", redact(str(error))
             )
-            self._looked[connection.alias] = time.monotonic()
+            self._looked[place] = time.monotonic()
             connection.close_if_unusable_or_obsolete()  # no request ends in a relay, which would do it
             return known
         finally:
             self._lock.release()
 
-    def _refresh(self, connection: Any, known: Snapshot | None) -> Snapshot:
-        using = connection.alias
-        snapshot = self._read(connection, known)
+    def _refresh(self, connection: Any, place: Place, known: Snapshot | None) -> Snapshot:
+        snapshot = self._read(connection, place, known)
         if known not in (None, EMPTY, snapshot) and connection.in_atomic_block:
             # It may be an older view than the others', under repeatable read: it is this connection's alone.
-            self._own[connection] = _View(snapshot, time.monotonic())
+            self._own.setdefault(connection, {})[place[1]] = _View(snapshot, time.monotonic())
             return snapshot
-        self._shared[using] = snapshot
-        self._looked[using] = time.monotonic()
+        self._shared.pop(place, None)
+        if len(self._shared) >= MOST_PLACES:
+            self._shared.pop(next(iter(self._shared)))
+        self._shared[place] = snapshot
+        self._looked[place] = time.monotonic()
         return snapshot
 
-    def _read(self, connection: Any, known: Snapshot | None) -> Snapshot:
-        """Return the registry as this connection sees it: what is known, if it has not changed."""
-        using = connection.alias
+    def _read(self, connection: Any, place: Place, known: Snapshot | None) -> Snapshot:
+        """Return the registry as this connection sees it: what is known, there or in another schema, if it is the same.
+
+        Versions are random: two schemas that have the same one look at the same rows, or at a copy of them.
+        """
+        using = place[0]
         # A deferred transaction of SQLite that reads first may write no more; who asks here is about to write.
         with suppress(OperationalError):  # before the first migrate there is nothing to lock
             lock_before_reading(RegistryVersion, using)
         if not self.has_tables(using):
             return EMPTY
-        if known is None or known is EMPTY or RegistryVersion.current(using) != known.version:
-            return load(using)
-        return known
+        shared = [snapshot for (alias, _schema), snapshot in list(self._shared.items()) if alias == using]
+        by_version = {each.version: each for each in (*shared, known) if each not in (None, EMPTY)}
+        same = by_version.get(RegistryVersion.current(using)) if by_version else None
+        return load(using) if same is None else same
 
-    def _has_own_view(self, connection: Any) -> bool:
+    def _has_own_view(self, connection: Any, place: Place) -> bool:
         if connection not in self._own:
             return False
         if connection.in_atomic_block:
-            return True
+            return place[1] in self._own[connection]
         self._let_go(connection)
         return False
 
     def _let_go(self, connection: Any) -> None:
         """Forget what one connection saw inside a transaction: the others' view is its own again."""
-        self._own.pop(connection, None)
-        self.expire(connection.alias)
+        for schema in self._own.pop(connection, ()):
+            self._looked.pop((connection.alias, schema), None)
 
-    def _own_view(self, connection: Any) -> Snapshot:
-        view = self._own[connection]
-        if view.snapshot is not None and (self._is_fresh(view) or not _may_look(connection)):
+    def _own_view(self, connection: Any, place: Place) -> Snapshot:
+        view = self._own[connection][place[1]]
+        if view.snapshot is not None and (self._is_fresh(view, connection) or not _may_look(connection)):
             return view.snapshot
         if view.snapshot is None or RegistryVersion.current(connection.alias) != view.snapshot.version:
             view.snapshot = load(connection.alias)
         if view.looked is not None:
             view.looked = time.monotonic()
+        view.undoing = _undoing(connection)
         return view.snapshot
 
-    def _is_fresh(self, view: _View) -> bool:
-        return self._through is not None or (view.looked is not None and not self._has_passed(view.looked))
+    def _is_fresh(self, view: _View, connection: Any) -> bool:
+        if view.looked is not None:
+            return not self._has_passed(view.looked)
+        return view.undoing is _undoing(connection)
 
 
 def _may_look(connection: Any) -> bool:
@@ -260,18 +275,23 @@ def is_testing() -> bool:
     return utils is not None and hasattr(utils._TestState, "saved_data")
 
 
-def _savepoints(connection: Any) -> tuple[Any, ...] | None:
-    """Return what tells the savepoints of a test from those of another, None outside of any.
+def _undoing(connection: Any) -> Any:
+    """Return what is another object after each commit, rollback and rollback to a savepoint, of which no signal tells.
 
-    Django counts savepoints up, and begins anew with each connection to the database.
+    Django makes a new list of the ``on_commit`` functions then: those that are left.
     """
-    names = [name for name in connection.savepoint_ids if name]
-    return (connection.connection, *names) if names else None
+    return connection.run_on_commit
 
 
 def _finds_tables(connection: Any) -> bool:
     with connection.cursor() as cursor:
-        return set(connection.introspection.table_names(cursor)) >= TABLES
+        if connection.vendor != "postgresql":
+            return set(connection.introspection.table_names(cursor)) >= TABLES
+        # django-tenants lists those of the tenant's own schema alone.
+        cursor.execute(
+            "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name", [sorted(TABLES)]
+        )
+        return bool(cursor.fetchone()[0])
 
 
 @contextmanager

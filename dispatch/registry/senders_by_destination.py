@@ -72,4 +72,4 @@ def _triggers(snapshot: Snapshot) -> Iterator[Sender]:
 def _sender(snapshot: Snapshot, name: str, target: Target = Target(), trigger: str = "") -> Sender:
     task = snapshot.tasks[name]
     found = decide(snapshot, name, target, f"trigger {trigger!r}")
-    return Sender(name, trigger, found, snapshot.reads_arguments(name), task.enabled and not task.problem)
+    return Sender(name, trigger, found, snapshot.reads_arguments(name), task.enabled and not task.odd)

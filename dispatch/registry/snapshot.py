@@ -24,8 +24,9 @@ logger = logging.getLogger("dispatch.registry")
 class Task:
     """A task definition as plain data; ``options`` are those it sets itself.
 
-    ``deprecated`` is the worker's reason not to send it any more, None where it gives none. ``retired`` says since when
-    and by which worker it is no longer offered, "" while it is.
+    ``odd`` says what of its row cannot be read, "" where all can. ``deprecated`` is the worker's reason not to send it
+    any more, None where it gives none. ``retired`` says since when and by which worker it is no longer offered, ""
+    while it is.
     """
 
     name: str
@@ -35,9 +36,15 @@ class Task:
     sensitive: frozenset[str]
     enabled: bool = True
     paused: bool = False
-    problem: str = ""
+    odd: str = ""
     deprecated: str | None = None
     retired: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be sent as it is stored, "" where it can; its schema is looked at for this."""
+        found = self.odd or self.parameters.problem
+        return f"Its definition cannot be used: {found}" if found else ""
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments unless the call fits; the value of a sensitive parameter is not quoted."""
@@ -56,7 +63,12 @@ class Task:
         return self.mask(json.loads(args), json.loads(kwargs))
 
     def mask(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments with the values of sensitive parameters replaced by ``***``."""
+        """Return the arguments with the values of sensitive parameters replaced by ``***``.
+
+        All are where it cannot be told which those are.
+        """
+        if self.odd or self.parameters.unreadable:
+            return [MASK] * len(args), dict.fromkeys(kwargs, MASK)
         names = self.parameters.positional
         by_position = [
             MASK if index < len(names) and names[index] in self.sensitive else value
@@ -71,7 +83,10 @@ def _is_number(value: Any) -> bool:
 
 
 class Snapshot:
-    """What the registry held at one version. Nothing in it changes; ``plans`` holds what the outbox makes of it."""
+    """What the registry held at one version. Nothing in it changes.
+
+    ``plans`` holds what the outbox makes of it, ``index`` what triggers do.
+    """
 
     def __init__(
         self,
@@ -89,6 +104,7 @@ class Snapshot:
             task.name for task in self.tasks.values() if task.paused or task.retired
         )
         self.plans: dict[Hashable, Any] = {}
+        self.index: Any = None
         self._candidates = self._resolved()
         self._targets = {
             name: table.target_for(task.target, self._candidates[name], Request(name))
@@ -136,8 +152,8 @@ class Snapshot:
                 f"Task {name!r} was retired {task.retired}: send another{self._successor(name)}, or bring it back in "
                 f"the worker and import its manifest: manage.py dispatch manifest sync FILE."
             )
-        if task.problem:
-            raise TaskDisabled(f"Task {name!r} cannot be sent. {task.problem} Correct it in the admin.")
+        if problem := task.problem:
+            raise TaskDisabled(f"Task {name!r} cannot be sent. {problem} Correct it in the admin.")
         if not task.enabled:
             raise TaskDisabled(
                 f"Task {name!r} is switched off in the registry: enable its definition to send it."

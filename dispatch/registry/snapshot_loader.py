@@ -6,15 +6,23 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from django.db.models import ExpressionWrapper, F, TextField
 from django.utils.module_loading import import_string
 
 from dispatch import models
 from dispatch.conf import conf
 from dispatch.core import routing, trigger_rules
+from dispatch.core.redaction import redact
 from dispatch.core.schema.parameters import Parameters
+from dispatch.core.seconds import EXPECTED, TIMES, is_seconds
 from dispatch.exceptions import ConfigurationError
 from dispatch.registry.snapshot import Snapshot, Task
 
+#: What is read of each definition; its schema comes as text, and of its manifest, which lists thousands, the worker.
+READ = (
+    "name", "queue__name", "exchange__name", "routing_key", "priority", *models.TaskDefinition.option_names(),
+    "sensitive_parameters", "enabled", "paused", "deprecated", "retired_at", "retired_version",
+)  # fmt: skip
 Row = TypeVar("Row")
 Read = TypeVar("Read")
 logger = logging.getLogger("dispatch.registry")
@@ -46,7 +54,8 @@ def _readable(rows: Iterable[Row], read: Callable[[Row], Read]) -> Iterator[Read
         try:
             yield read(row)
         except Exception as error:  # noqa: BLE001 - written past the form: one bad row must not stop every send
-            logger.error("%r is left out, for it cannot be read: %s: %s", row, type(error).__name__, error)
+            reason = redact(f"{type(error).__name__}: {error}")
+            logger.error("%r is left out, for it cannot be read: %s", row, reason)
 
 
 def _queue(row: models.Queue) -> routing.Queue:
@@ -65,7 +74,7 @@ def _queue(row: models.Queue) -> routing.Queue:
 
 
 def _exchange(row: models.Exchange) -> routing.Exchange:
-    return routing.Exchange(row.name, row.broker, row.type, row.durable, dict(row.arguments))
+    return routing.Exchange(row.name, row.broker, row.type, row.durable, dict(row.arguments), row.broadcast)
 
 
 def _routes(using: str) -> Iterator[routing.Route]:
@@ -99,7 +108,7 @@ def find_router(path: str) -> Callable[..., Any]:
         router: object = _before_celery_4(found) if hasattr(found, "route_for_task") else found
     except Exception as error:
         raise ConfigurationError(
-            f"Router {path} cannot be imported: {type(error).__name__}: {error}."
+            redact(f"Router {path} cannot be imported: {type(error).__name__}: {error}.")
         ) from error
     if not callable(router):
         raise ConfigurationError(f"Router {path} is a {type(router).__name__}, but must be callable.")
@@ -116,34 +125,52 @@ def _before_celery_4(router: Any) -> Callable[..., Any]:
 
 
 def _tasks(using: str) -> Iterator[Task]:
-    for row in models.TaskDefinition.objects.using(using).select_related("queue", "exchange", "manifest"):
+    rows = models.TaskDefinition.objects.using(using).select_related("queue", "exchange")
+    text = ExpressionWrapper(F("parameters"), output_field=TextField())
+    for row in rows.only(*READ).annotate(schema=text, worker=F("manifest__worker")):
         try:
-            yield _task(row)
+            yield _task(row, row.schema, row.worker)
         except Exception as error:  # noqa: BLE001 - as above: written past the form, in any way
-            problem = f"Its definition cannot be used: {type(error).__name__}: {error}"
-            logger.error("Task %r cannot be sent. %s", row.name, problem)
-            yield Task(row.name, Parameters({}), row.target(), {}, frozenset(), problem=problem)
+            odd = redact(
+                f"{error}." if isinstance(error, ConfigurationError) else f"{type(error).__name__}: {error}."
+            )
+            logger.error("Task %r cannot be sent. Its definition cannot be used: %s", row.name, odd)
+            yield Task(row.name, Parameters({}), row.target(), {}, frozenset(), odd=odd)
 
 
-def _task(row: models.TaskDefinition) -> Task:
+def _task(row: models.TaskDefinition, schema: str, worker: str | None) -> Task:
     return Task(
         name=row.name,
-        parameters=Parameters(row.parameters),
+        parameters=Parameters(schema),
         target=row.target(),
-        options=row.options(),
-        sensitive=frozenset(row.sensitive_parameters),
+        options=_options(row),
+        sensitive=_names(row.sensitive_parameters),
         enabled=row.enabled,
         paused=row.paused,
         deprecated=row.deprecated,
-        retired=_retired(row),
+        retired=_retired(row, worker),
     )
 
 
-def _retired(row: models.TaskDefinition) -> str:
+def _options(row: models.TaskDefinition) -> dict[str, Any]:
+    options = row.options()
+    for name in TIMES:
+        if name in options and not is_seconds(options[name]):
+            raise ConfigurationError(f"its {name} is {options[name]}, but must be {EXPECTED}")
+    return options
+
+
+def _names(sensitive: Any) -> frozenset[str]:
+    if not isinstance(sensitive, list) or not all(isinstance(name, str) for name in sensitive):
+        raise ConfigurationError("sensitive_parameters must be a list of names")
+    return frozenset(sensitive)
+
+
+def _retired(row: models.TaskDefinition, worker: str | None) -> str:
     if row.retired_at is None:
         return ""
-    worker = row.manifest.worker if row.manifest else "its worker"
-    return f"on {row.retired_at:%Y-%m-%d}, when {f'{worker} {row.retired_version}'.rstrip()} no longer offered it"
+    by = f"{worker or 'its worker'} {row.retired_version}".rstrip()
+    return f"on {row.retired_at:%Y-%m-%d}, when {by} no longer offered it"
 
 
 def _triggers(using: str) -> Iterator[trigger_rules.Trigger]:
@@ -152,7 +179,7 @@ def _triggers(using: str) -> Iterator[trigger_rules.Trigger]:
         try:
             yield row.spec()
         except Exception as error:  # noqa: BLE001 - as above
-            problem = f"It cannot be read: {type(error).__name__}: {error}."
+            problem = redact(f"It cannot be read: {type(error).__name__}: {error}.")
             yield trigger_rules.Trigger(
                 row.name, row.model, frozenset(trigger_rules.EVENTS), row.task.name, problem=problem
             )

@@ -16,13 +16,18 @@ LONGEST_WAIT = 5.0
 
 @dataclass
 class Breakers:
-    """Counts failures in a row per broker and per queue; ``clock`` returns seconds."""
+    """Counts failures in a row per broker and per queue; ``clock`` returns seconds. Threads may share one."""
 
     base: float
     cap: float = LONGEST_WAIT
     clock: Callable[[], float] = time.monotonic
     _failures: dict[Key, int] = field(default_factory=dict)
     _open_until: dict[Key, float] = field(default_factory=dict)
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether there is anything to forget."""
+        return bool(self._failures)
 
     def trip(self, kind: Literal["broker", "queue"], name: str) -> float:
         """Leave this broker or queue alone; return for how many seconds.
@@ -46,4 +51,5 @@ class Breakers:
     def open(self, kind: Literal["broker", "queue"]) -> set[str]:
         """Return the names to be left alone now."""
         now = self.clock()
-        return {name for (of, name), until in self._open_until.items() if of == kind and until > now}
+        waits = list(self._open_until.items())  # at once: another thread may change them
+        return {name for (of, name), until in waits if of == kind and until > now}

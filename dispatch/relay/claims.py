@@ -11,56 +11,99 @@ import random
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
-from django.db import DataError, connections, transaction
+from django.db import connections, models, transaction
+from django.db.models import ExpressionWrapper, F, QuerySet
 
 from dispatch.models import OutboxMessage
-from dispatch.models.database import database_now
+from dispatch.models.database import UNREADABLE, Epoch, database_now
 from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.models.write_transactions import brief_write
+from dispatch.relay import odd_ids
 
 Status = OutboxMessage.Status
-#: What a driver or a field raises for a value that Python cannot hold, such as PostgreSQL's infinite date.
-UNREADABLE = (DataError, ValueError, TypeError, OverflowError)
+ORDER = ("available_at", "id")
+
+
+class Claimed(NamedTuple):
+    """What a relay reads of a row: the columns that publishing takes, the JSON ones as their texts.
+
+    ``due`` is the time since when it is due, in seconds since 1970. ``odd`` names the columns that hold a value which
+    cannot be read.
+    """
+
+    pk: uuid.UUID
+    task_name: str
+    args: str
+    kwargs: str
+    options: str
+    headers: str
+    expires_at: dt.datetime | None
+    attempts: int
+    last_error: str
+    coalesce_key: str
+    broker: str
+    queue: str
+    lease_token: uuid.UUID
+    due: float
+    odd: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.task_name} {self.pk}"
+
+
+#: What is read of each column, in that order.
+_COLUMNS: dict[str, Any] = {name: name for name in Claimed._fields if name != "odd"}
+_COLUMNS["due"] = Epoch("available_at")
+for _name in ("options", "headers"):  # as they stand there, instead of parsed
+    _COLUMNS[_name] = ExpressionWrapper(F(_name), models.TextField())
 
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
     """What a claim passes over: paused or failing queues and brokers, paused tasks.
 
-    ``open_queues`` are the registry's other queues.
+    ``open_queues`` are the registry's other queues. Where ``all_but`` names messages, every other one is passed over.
     """
 
     queues: Collection[str] = ()
     brokers: Collection[str] = ()
     tasks: Collection[str] = ()
     open_queues: Sequence[str] = ()
+    all_but: Sequence[uuid.UUID] | None = None
 
 
-def claim(using: str, limit: int, lease: float, *, without: LeftAlone = LeftAlone()) -> list[OutboxMessage]:
-    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under one fresh token.
+def claim(using: str, limit: int, lease: float, *, without: LeftAlone = LeftAlone()) -> list[Claimed]:
+    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under fresh tokens.
 
     They are read by status, never by a cursor: a transaction that commits late must not be passed over.
     """
-    take = (
-        _claim_locked
-        if connections[using].features.has_select_for_update_skip_locked
-        else _claim_conditionally
-    )
-    leased = {
-        "status": Status.CLAIMED,
-        "lease_token": uuid.uuid4(),
-        "lease_expires_at": database_now() + dt.timedelta(seconds=lease),
-    }
-    rows: list[OutboxMessage] = []
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        take = _take_at_once
+    elif connection.features.has_select_for_update_skip_locked:
+        take = _take_locked
+    else:
+        take = _take_conditionally
+    rows: list[Claimed] = []
     for due in _due(using, without):
-        taken = {row.pk for row in rows}  # where rows are read back by the token, these come again
-        found = take(using, due.order_by("available_at", "id")[: limit - len(rows)], leased)
-        rows += [row for row in found if row.pk not in taken]
+        rows += take(due.order_by(*ORDER)[: limit - len(rows)], lease)
         if len(rows) == limit:
             break
     return rows
+
+
+def any_due(using: str) -> bool:
+    """Tell whether a row is due, be it one that is left alone."""
+    connection = connections[using]
+    known = connection.__dict__
+    if "dispatch_any_due" not in known:  # Django takes longer to write the query than a database to answer it
+        known["dispatch_any_due"] = _sql(next(_due(using, LeftAlone())).order_by().values("pk")[:1])
+    with connection.cursor() as cursor:
+        cursor.execute(*known["dispatch_any_due"])
+        return cursor.fetchone() is not None
 
 
 def _due(using: str, without: LeftAlone) -> Iterator[OutboxQuerySet]:
@@ -73,6 +116,10 @@ def _due(using: str, without: LeftAlone) -> Iterator[OutboxQuerySet]:
     due = OutboxMessage.objects.using(using).filter(status=Status.PENDING, available_at__lte=database_now())
     if without.tasks:
         due = due.exclude(task_name__in=without.tasks)
+    if without.all_but is not None:
+        due = due.filter(pk__in=without.all_but)
+        yield due.exclude(queue__in=without.queues).exclude(broker__in=without.brokers)
+        return
     if not (without.queues or without.brokers or without.tasks):
         yield due
         return
@@ -92,44 +139,88 @@ def release_expired(using: str) -> int:
         return expired.update(status=Status.PENDING, lease_token=None, lease_expires_at=None)
 
 
-def _claim_locked(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> list[OutboxMessage]:
-    with transaction.atomic(using=using):
-        rows = _read(due.select_for_update(skip_locked=True))
-        if rows:
-            ids = [row.pk for row in rows]
-            OutboxMessage.objects.using(using).filter(pk__in=ids, status=Status.PENDING).update(**leased)
-    for row in rows:
-        row.status, row.lease_token = leased["status"], leased["lease_token"]
-    return rows
+def _take_at_once(due: OutboxQuerySet, lease: float) -> list[Claimed]:
+    """Claim by one statement, of which what is claimed is the result."""
+    token, connection = uuid.uuid4(), connections[due.db]
+    sought, sought_parameters = _sql(due.values("pk"))
+    read, read_parameters = _sql(
+        OutboxMessage.objects.using(due.db).order_by(*ORDER).values_list(*_COLUMNS.values())
+    )
+    table = connection.ops.quote_name(OutboxMessage._meta.db_table)
+    # The rows that the UPDATE returns are read under the table's name. FOR UPDATE is Django's within transactions only.
+    claiming = (  # names of this model only
+        f"UPDATE {table} SET status = %s, lease_token = %s, lease_expires_at = CLOCK_TIMESTAMP() + %s "  # noqa: S608
+        f"WHERE status = %s AND id = ANY(ARRAY({sought} FOR UPDATE SKIP LOCKED)) RETURNING *"
+    )
+    given: list[Any] = [Status.CLAIMED, token, dt.timedelta(seconds=lease), Status.PENDING]
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {table} AS ({claiming}) {read}", [*given, *sought_parameters, *read_parameters])
+        try:
+            return [*starmap(Claimed, cursor.fetchall())]
+        except UNREADABLE:
+            return _read(_taken(due.db, token))
 
 
-def _claim_conditionally(using: str, due: OutboxQuerySet, leased: dict[str, Any]) -> list[OutboxMessage]:
+def _take_locked(due: OutboxQuerySet, lease: float) -> list[Claimed]:
+    token = uuid.uuid4()
+    with transaction.atomic(using=due.db):
+        ids = [*due.select_for_update(skip_locked=True).values_list("pk", flat=True)]
+        if not ids:
+            return []
+        _lease(OutboxMessage.objects.using(due.db).filter(pk__in=ids), token, lease)
+        return _read(_taken(due.db, token))
+
+
+def _take_conditionally(due: OutboxQuerySet, lease: float) -> list[Claimed]:
     if not due.exists():  # an UPDATE takes the write lock even where it finds no row
         return []
-    rows = OutboxMessage.objects.using(using)
-    with brief_write(using):
-        rows.filter(status=Status.PENDING, pk__in=due.values("pk")).update(**leased)
-    mine = rows.filter(status=Status.CLAIMED, lease_token=leased["lease_token"])
-    return _read(mine.order_by("available_at", "id"))
+    token = uuid.uuid4()
+    with brief_write(due.db):
+        _lease(OutboxMessage.objects.using(due.db).filter(pk__in=due.values("pk")), token, lease)
+    return _read(_taken(due.db, token))
 
 
-def _read(rows: OutboxQuerySet) -> list[OutboxMessage]:
+def _lease(rows: OutboxQuerySet, token: uuid.UUID, lease: float) -> None:
+    expires = database_now() + dt.timedelta(seconds=lease)
+    rows.filter(status=Status.PENDING).update(
+        status=Status.CLAIMED, lease_token=token, lease_expires_at=expires
+    )
+
+
+def _taken(using: str, token: uuid.UUID) -> OutboxQuerySet:
+    return (
+        OutboxMessage.objects.using(using).filter(status=Status.CLAIMED, lease_token=token).order_by(*ORDER)
+    )
+
+
+def _sql(rows: QuerySet[Any, Any]) -> tuple[str, Sequence[Any]]:
+    found: tuple[str, Sequence[Any]] = rows.query.get_compiler(using=rows.db).as_sql()
+    return found
+
+
+def _read(rows: OutboxQuerySet) -> list[Claimed]:
     """Return the rows, of an odd one without the columns that Python cannot hold: who reads it says so."""
     try:
-        return list(rows)
+        return [*starmap(Claimed, rows.values_list(*_COLUMNS.values()))]
     except UNREADABLE:
-        return [_readable(rows.db, pk) for pk in rows.values_list("pk", flat=True)]
+        odd_ids.mend(rows.db)
+        return [row for pk in rows.values_list("pk", flat=True) for row in _readable(rows.db, pk)]
 
 
-def _readable(using: str, pk: uuid.UUID) -> OutboxMessage:
+def _readable(using: str, pk: uuid.UUID) -> list[Claimed]:
+    """Return the row; nothing, if it was deleted meanwhile."""
     row = OutboxMessage.objects.using(using).filter(pk=pk)
-    names = [field.attname for field in OutboxMessage._meta.concrete_fields]
-    return row.defer(*(name for name in names if not _can_read(row.values_list(name)))).get()
+    found = {name: _values(row.values_list(column, flat=True)) for name, column in _COLUMNS.items()}
+    values: dict[str, Any] = {name: next(iter(column), None) for name, column in found.items()}
+    return (
+        [Claimed(**values, odd=tuple(name for name, column in found.items() if not column))]
+        if found["pk"]
+        else []
+    )
 
 
-def _can_read(column: Iterable[Any]) -> bool:
+def _values(column: Iterable[Any]) -> list[Any]:
     try:
-        list(column)
+        return list(column)
     except UNREADABLE:
-        return False
-    return True
+        return []

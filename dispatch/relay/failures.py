@@ -15,6 +15,7 @@ from dispatch.exceptions import (
 )
 from dispatch.models import OutboxMessage
 from dispatch.relay.circuit_breakers import Breakers
+from dispatch.relay.claims import Claimed
 from dispatch.relay.settling import Outcome
 
 Status = OutboxMessage.Status
@@ -29,7 +30,7 @@ class Waits:
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
 
-    def after(self, row: OutboxMessage) -> float:
+    def after(self, row: Claimed) -> float:
         """Return the seconds until the row's next attempt, if this one failed."""
         attempts = row.attempts + 1
         if attempts not in self._seconds:
@@ -38,7 +39,7 @@ class Waits:
 
 
 def failure(
-    row: OutboxMessage, destination: Destination, error: PublishError, waits: Waits, breakers: Breakers
+    row: Claimed, destination: Destination, error: PublishError, waits: Waits, breakers: Breakers
 ) -> Outcome:
     """Decide what a failed publish means.
 
@@ -50,14 +51,15 @@ def failure(
         breakers.trip("broker", destination.broker)
         return Outcome(row, Status.PENDING, text)
     if isinstance(error, QueueUnavailable) and destination.queue:
-        return Outcome(row, Status.PENDING, text, breakers.trip("queue", destination.queue))
+        breakers.trip("queue", destination.queue)
+        return Outcome(row, Status.PENDING, text)
     if isinstance(error, DeliveryUnknown):
         breakers.trip("broker", destination.broker)
         return Outcome(row, Status.PENDING, text, waits.after(row), counted=True)
     return refusal(row, error, waits)
 
 
-def refusal(row: OutboxMessage, error: DispatchError, waits: Waits) -> Outcome:
+def refusal(row: Claimed, error: DispatchError, waits: Waits) -> Outcome:
     """Count the attempt of a message that was refused; it is dead after ``MAX_ATTEMPTS``."""
     text = redact(str(error))
     if row.attempts + 1 >= conf.MAX_ATTEMPTS:

@@ -14,20 +14,26 @@ from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core import backoff
 from dispatch.core.redaction import redact
-from dispatch.models import OutboxMessage
-from dispatch.models.database import close_broken_connections
+from dispatch.heartbeats import Heart
+from dispatch.models import OutboxMessage, Process
+from dispatch.models.database import UNREADABLE, close_broken_connections
 from dispatch.registry import Snapshot
+from dispatch.relay import odd_ids
+from dispatch.relay.announcements import announce
 from dispatch.relay.backlog_rerouting import Walk
 from dispatch.relay.circuit_breakers import Breakers
-from dispatch.relay.claims import LeftAlone, claim, release_expired
+from dispatch.relay.claims import Claimed, any_due, claim, release_expired
 from dispatch.relay.coalescing import coalesced
+from dispatch.relay.pruning import Pruner
 from dispatch.relay.publishing import Batches
 from dispatch.relay.settling import Outcome, Unsettled
-from dispatch.signals import message_dead, message_published
+from dispatch.relay.waking_up import Pauses
 
 logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status
 
+#: Seconds for which a round waits for the first broker, at most: a notice may come meanwhile.
+PATIENCE = 0.1
 #: The part of a lease after which a relay starts no further publish.
 LEASE_USED = 0.7
 #: Seconds between two looks for pending messages that a change of routes has missed; ten times as long as a look takes,
@@ -45,11 +51,15 @@ class Relay:
         self.stop = threading.Event()
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
         self.batches = Batches(self.breakers, self.stop)
+        self.heart = Heart(using, Process.Kind.RELAY)
+        self.pauses = Pauses(using, self.stop)
         self._unsettled = Unsettled(using)
+        self._pruner = Pruner(using)
         self._walk: Walk | None = None
         self._walked = 0.0
         self._took = 0.0
         self._swept = 0.0
+        self._is_idle = False
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
@@ -64,19 +74,29 @@ class Relay:
                 logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
                 close_broken_connections()
                 self.stop.wait(backoff.delay(failures, 0.1, 5.0))
-            if not worked:
-                self.stop.wait(conf.RELAY_POLL_INTERVAL)
+            if worked:
+                self.pauses.end()
+            else:
+                self._pause()
         with suppress(
             DatabaseError, InterfaceError
         ):  # what is not settled is published again: its lease runs out
+            self._record(self.batches.withdraw())
             self._rest()
         self.close()
+
+    def _pause(self) -> None:
+        try:
+            self.pauses.wait()
+        except (DatabaseError, InterfaceError):  # the next look says so
+            close_broken_connections()
 
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
         while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
             total += _published(outcomes)
+        self._record(self.batches.withdraw())
         self.close()
         return total
 
@@ -85,51 +105,64 @@ class Relay:
         return _published(self._batch() + self._rest())
 
     def _batch(self) -> list[Outcome]:
+        """Work for a round; where an id cannot be read, mend it and begin the round again."""
+        try:
+            return self._round()
+        except UNREADABLE:
+            if not odd_ids.mend(self.using):
+                raise
+            return self._round()
+
+    def _round(self) -> list[Outcome]:
         """Claim a batch and begin to publish it; settle what is over, and return what became of that.
 
-        The brokers are waited for until the first has its part: the others' may be over in a later round.
+        The brokers are not waited for while there is more to claim: one has a batch ready, then, beside the one that
+        is under way.
         """
-        self._settle()  # what the database failed to record last time
+        self._record()  # what the database failed to record last time
+        self.heart.beat()
         self._sweep()
+        self._pruner.go_on()
         snapshot = registry.current()
         self._restamp(snapshot)
         began = time.monotonic()
-        rows = claim(
-            self.using,
-            conf.RELAY_BATCH_SIZE,
-            conf.RELAY_LEASE,
-            without=self._left_alone(snapshot),
-        )
+        rows = self._claim(snapshot)
         deadline = began + conf.RELAY_LEASE * LEASE_USED
-        outcomes = self.batches.begin(coalesced(self.using, rows), snapshot, deadline) if rows else []
-        outcomes += self.batches.first(conf.RELAY_POLL_INTERVAL)
-        self._settle(outcomes)
+        latest = coalesced(self.using, rows)
+        outcomes = self.batches.begin(latest, snapshot, deadline) if latest else []
+        if self.batches.full or not rows:
+            outcomes += self.batches.first(min(conf.RELAY_POLL_INTERVAL, PATIENCE))
+        self._record(outcomes)
         self._took = time.monotonic() - began
-        return outcomes + [Outcome(row, row.status, "") for row in rows if row.status == Status.SUPERSEDED]
+        gone = {*rows}.difference(latest) if len(latest) < len(rows) else ()
+        superseded = [Outcome(row, Status.SUPERSEDED) for row in gone]
+        self.heart.count(map(Outcome.tally, superseded))
+        return outcomes + superseded
+
+    def _claim(self, snapshot: Snapshot) -> list[Claimed]:
+        if self._is_idle and not any_due(self.using):  # a look that costs less than a claim
+            return []
+        left_alone = self.batches.left_alone(snapshot)
+        rows = claim(self.using, conf.RELAY_BATCH_SIZE, conf.RELAY_LEASE, without=left_alone)
+        self._is_idle = not rows
+        return rows
 
     def _rest(self) -> list[Outcome]:
         """Wait for what is under way, for as long as it is this relay's, and settle it; return what became of it."""
         outcomes = self.batches.rest(conf.RELAY_LEASE)
-        self._settle(outcomes)
+        self._record(outcomes)
         return outcomes
 
-    def _settle(self, outcomes: Sequence[Outcome] = ()) -> None:
-        """Record what became of rows, those the database failed to record before included, and tell who listens."""
-        self._unsettled.keep(outcomes, conf.RELAY_LEASE)
-        try:
-            settled = self._unsettled.settle()
-        except (
-            DatabaseError,
-            InterfaceError,
-        ):  # a conflict with others, or a lost connection, is over the second time
-            close_broken_connections()
-            settled = self._unsettled.settle()
-        for outcome in settled:
-            self._announce(outcome)
+    def _record(self, outcomes: Sequence[Outcome] = ()) -> None:
+        """Record what became of rows, count it for the heartbeats, and tell who listens."""
+        settled = self._unsettled.record(outcomes)
+        self.heart.count(map(Outcome.tally, settled))
+        announce(self.using, settled)
 
     def close(self) -> None:
-        """Close the connections to the brokers."""
+        """Close the connections to the brokers, and tell that this relay has stopped."""
         self.batches.close()
+        self.heart.stop()
 
     @property
     def _is_walking(self) -> bool:
@@ -154,18 +187,6 @@ class Relay:
         pause = RESTAMP_EVERY * max(1.0, last.seconds / LOOK_SECONDS)
         return bool(snapshot.paused or snapshot.paused_tasks) and time.monotonic() - self._walked > pause
 
-    def _left_alone(self, snapshot: Snapshot) -> LeftAlone:
-        """Return what is paused, fails just now, or has a batch under way."""
-        queues = snapshot.table.queues.values()
-        brokers = self.breakers.open("broker") | self.batches.busy
-        closed = snapshot.paused | self.breakers.open("queue")
-        return LeftAlone(
-            queues=closed | {queue.name for queue in queues if queue.broker in brokers},
-            brokers=frozenset(brokers),
-            tasks=snapshot.paused_tasks,
-            open_queues=tuple(q.name for q in queues if q.name not in closed and q.broker not in brokers),
-        )
-
     def _sweep(self) -> None:
         if time.monotonic() - self._swept < 1.0:
             return
@@ -174,22 +195,7 @@ class Relay:
             logger.warning(
                 "%d messages were left by a relay that went silent: they are published again.", released
             )
-
-    def _announce(self, outcome: Outcome) -> None:
-        is_news = outcome.error and outcome.error != outcome.message.last_error
-        outcome.message.status, outcome.message.last_error = outcome.status, outcome.error
-        if outcome.status == Status.PUBLISHED:
-            message_published.send_robust(
-                sender=OutboxMessage,
-                message=outcome.message,
-                destination=outcome.destination,
-                using=self.using,
-            )
-        elif outcome.status == Status.DEAD:
-            logger.error("%s is dead: %s", outcome.message, outcome.error)
-            message_dead.send_robust(sender=OutboxMessage, message=outcome.message, using=self.using)
-        elif is_news:
-            logger.warning("%s waits: %s", outcome.message, outcome.error)
+            odd_ids.mend(self.using)  # whose publish could not be recorded either
 
 
 def _published(outcomes: list[Outcome]) -> int:

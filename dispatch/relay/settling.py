@@ -7,30 +7,36 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
 from django.db.models import F
+from django.db.models.expressions import RawSQL
 
-from dispatch.core.redaction import ascii_only, storable
+from dispatch.conf import conf
+from dispatch.core.redaction import ascii_only, redact, storable
 from dispatch.core.routing import Destination
+from dispatch.heartbeats import Outcome as Counted
+from dispatch.heartbeats import Tally
 from dispatch.models import OutboxMessage
-from dispatch.models.database import database_now
+from dispatch.models.database import close_broken_connections, database_now
+from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.models.write_transactions import write_transaction
+from dispatch.relay import failed_attempts
+from dispatch.relay.claims import Claimed
 
 logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one claimed row.
 
     ``wait`` seconds pass before it is due again; ``stamp`` is the broker and the queue it waits under from now on.
     """
 
-    message: OutboxMessage
+    message: Claimed
     status: str
     error: str = ""
     wait: float = 0.0
@@ -43,7 +49,7 @@ class Outcome:
         columns: dict[str, Any] = {"status": self.status, "last_error": storable(self.error)}
         if self.counted:
             columns["attempts"] = F("attempts") + 1
-        if self.wait:
+        if self.wait or self.status in OutboxMessage.REQUEUEABLE:
             columns["available_at"] = database_now() + dt.timedelta(seconds=self.wait)
         if self.stamp:
             columns |= dict(zip(("broker", "queue"), self.stamp, strict=True))
@@ -54,8 +60,16 @@ class Outcome:
 
     def group(self) -> Hashable:
         """Return a key that rows with the same columns share."""
-        ours = self.message.lease_token  # of one claim: several may be settled together
-        return ours, self.status, self.error, self.wait, self.counted, self.stamp, self.destination
+        return self.message.lease_token, self[1:]  # of one claim: several may be settled together
+
+    def tally(self) -> Tally | None:
+        """Return what heartbeats count; None for what was put back untried."""
+        if self.destination:
+            return Tally(self.destination.queue, self.status, "", self.message.due)
+        queue = self.message.queue
+        if self.status != Status.PENDING:
+            return Tally(queue, self.status)
+        return None if self.stamp else Tally(queue, Counted.FAILED, self.error)
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -68,6 +82,7 @@ def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
     with write_transaction(using):
         for members in _alike(outcomes):
             settled += members if _write(using, members) == len(members) else _still_ours(using, members)
+        failed_attempts.record(using, ((each.message, each.error, each.counted) for each in settled))
     return settled
 
 
@@ -85,6 +100,15 @@ class Unsettled:
         self.using = using
         self._kept: list[tuple[float, Outcome]] = []
 
+    def record(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Keep outcomes and settle all that is kept, a second time after an error; return what was still ours."""
+        self.keep(outcomes, conf.RELAY_LEASE)
+        try:
+            return self.settle()
+        except (DatabaseError, InterfaceError):  # a conflict, or a lost connection, is over the second time
+            close_broken_connections()
+            return self.settle()
+
     def keep(self, outcomes: Iterable[Outcome], seconds: float) -> None:
         """Keep outcomes until they are recorded, for no longer than a lease of that many seconds."""
         until = time.monotonic() + seconds
@@ -96,10 +120,13 @@ class Unsettled:
         Raises what the database raises. Then all is kept for another time while its lease may hold, with the errors in
         letters that every table takes; afterwards another relay may have published it.
         """
+        outcomes = [outcome for _, outcome in self._kept]
         try:
-            settled = settle(self.using, [outcome for _, outcome in self._kept]) if self._kept else []
+            settled = settle(self.using, outcomes) if outcomes else []
+        except (DataError, IntegrityError):  # of one, which must not keep the others
+            settled = [each for outcome in outcomes for each in _settle_alone(self.using, outcome)]
         except (DatabaseError, InterfaceError):
-            self._kept = [(until, replace(each, error=ascii_only(each.error))) for until, each in self._kept]
+            self._kept = [(until, each._replace(error=ascii_only(each.error))) for until, each in self._kept]
             self._forget_expired()
             raise
         self._kept.clear()
@@ -115,18 +142,27 @@ class Unsettled:
             )
 
 
+def _settle_alone(using: str, outcome: Outcome) -> list[Outcome]:
+    """Record one outcome; if its row does not take that, it is dead and says so."""
+    for known in (outcome, outcome._replace(error=ascii_only(outcome.error))):
+        try:
+            return settle(using, [known])
+        except (DataError, IntegrityError) as error:
+            problem = ascii_only(redact(f"It is {outcome.status}, which cannot be recorded: {error}"))
+    logger.error("%s: %s", outcome.message, problem)
+    try:
+        return settle(using, [Outcome(outcome.message, Status.DEAD, problem)])
+    except (DataError, IntegrityError):
+        return []
+
+
 def _write(using: str, members: list[Outcome]) -> int:
-    ids = [member.message.pk for member in members]
-    rows = OutboxMessage.objects.using(using).filter(
-        pk__in=ids, status=Status.CLAIMED, lease_token=members[0].message.lease_token
-    )
+    rows = _of(using, members).filter(status=Status.CLAIMED, lease_token=members[0].message.lease_token)
     return rows.update(**members[0].columns(), lease_token=None, lease_expires_at=None)
 
 
 def _still_ours(using: str, members: list[Outcome]) -> list[Outcome]:
-    ids = [member.message.pk for member in members]
-    rows = OutboxMessage.objects.using(using).filter(pk__in=ids, status=members[0].status)
-    ours = set(rows.values_list("pk", flat=True))
+    ours = set(_of(using, members).filter(status=members[0].status).values_list("pk", flat=True))
     if len(ours) < len(members):
         logger.warning(
             "%d of %d messages were settled after their lease ran out, and may be published twice: "
@@ -135,3 +171,10 @@ def _still_ours(using: str, members: list[Outcome]) -> list[Outcome]:
             len(members),
         )
     return [member for member in members if member.message.pk in ours]
+
+
+def _of(using: str, members: list[Outcome]) -> OutboxQuerySet:
+    ids: Any = [member.message.pk for member in members]
+    if connections[using].vendor == "postgresql":  # one parameter, where Django would look at each id
+        ids = RawSQL("SELECT UNNEST(%s)", [ids])
+    return OutboxMessage.objects.using(using).filter(pk__in=ids)

@@ -1,4 +1,4 @@
-"""``{% load dispatch %}``: the messages of an object, on any page of an admin."""
+"""``{% load dispatch %}``: on any page of an admin an object's messages, and a task's; the overview, on its own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,72 @@ from typing import Any
 
 from django import template
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-from dispatch.admin import object_messages
+from dispatch.admin import links, object_messages, overview, preview_links
+from dispatch.models import OutboxMessage
 
 register = template.Library()
 
 
 @register.inclusion_tag("dispatch/messages.html", takes_context=True)
 def dispatch_messages(context: template.Context, instance: Model | None, limit: int = 10) -> dict[str, Any]:
-    """Show the latest messages that were sent for an object, to those who may view outbox messages.
+    """Show the latest messages of an object to those who may view outbox messages.
+
+    And what triggers would send for it, by links, to those who may view triggers.
 
     The page needs ``request`` in its context, as every admin page has it, and the style sheet ``dispatch/admin.css``.
     """
     request, site = context.get("request"), admin.site
-    if not isinstance(instance, Model) or instance.pk is None or not object_messages.may_see(request, site):
-        return {"is_shown": False}
+    if request is None or not isinstance(instance, Model) or instance.pk is None:
+        return {}
+    previews = preview_links.of_object(site, request, instance)
+    if not object_messages.may_see(request, site):
+        return {"previews": previews}
     rows = object_messages.messages_of(instance)
     return {
+        "previews": previews,
         "is_shown": True,
         "lines": object_messages.lines(rows, limit, site),
         "url": object_messages.log_url(site, object_model=instance._meta.label_lower, object_pk=instance.pk),
     }
+
+
+@register.inclusion_tag("dispatch/overview.html", takes_context=True)
+def dispatch_overview(context: template.Context) -> dict[str, Any]:
+    """Show the overview, to those who may see a part of it."""
+    request = context["request"]
+    shown = overview.look(request) if overview.may_see(request) else {}
+    drift = None if "failure" in shown else overview.drift(request)
+    return {
+        "may_see": bool(shown),
+        "drift": drift,
+        "url": overview.url(request, "dispatch_overview"),
+        **shown,
+    }
+
+
+@register.inclusion_tag("dispatch/panel.html", takes_context=True)
+def dispatch_panel(context: template.Context) -> dict[str, Any]:
+    """Show what is wrong, and the numbers of the whole, to those who may see a part of the overview."""
+    request = context.get("request")
+    if request is None or not overview.may_see(request):
+        return {"may_see": False}
+    return {
+        "may_see": True,
+        "page": overview.url(request, "app_list", "dispatch"),
+        **overview.look(request, brief=True),
+    }
+
+
+@register.simple_tag(takes_context=True)
+def message_of_task(context: template.Context, task_id: str) -> str:
+    """Return the address of the message with this task id, "" where there is none, or this user may not view it."""
+    if not object_messages.may_see(context.get("request"), admin.site):
+        return ""
+    try:
+        message = OutboxMessage.objects.only("pk").filter(pk=task_id).first()
+    except ValidationError:  # another producer's id
+        return ""
+    return links.change_url(message, admin.site.name) if message else ""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from django.db.models import Model
 
 from dispatch.core import trigger_rules
 from dispatch.core.call import Call
+from dispatch.core.routing import Target
+from dispatch.core.seconds import EXPECTED, is_seconds
 from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import trigger_name
 from dispatch.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from dispatch.contract import TaskUse
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 When = Callable[..., bool]
@@ -113,8 +118,8 @@ def trigger(
     Both functions may take a second argument, the event: ``seen.event``, ``seen.old("body")``, ``seen.changed("body")``
     (of the fields in ``watch`` and ``old``), ``seen.related``, ``seen.at``.
 
-    Raises ConfigurationError for an event or a field that does not exist or a model that is swapped out, and TypeError
-    for an unknown option.
+    Raises ConfigurationError for an event or a field that does not exist, a model that is swapped out or a window that
+    is none, InvalidOption for an option of no use, and TypeError for an unknown one.
     """
     events = frozenset([on] if isinstance(on, str) else on)
     if not events or not events <= set(trigger_rules.EVENTS):
@@ -126,6 +131,8 @@ def trigger(
             f"{model._meta.label} is swapped out, and never saved: use {model._meta.swapped}, which is in its place."
         )
     _check_options(options)
+    if coalesce is not None and not is_seconds(coalesce):
+        raise ConfigurationError(f"coalesce is {coalesce!r}, but must be {EXPECTED}.")
     watched, relations = _split(model, tuple(watch))
     carried, _ = _split(model, tuple(old))
 
@@ -147,6 +154,15 @@ def trigger(
         return function
 
     return register
+
+
+def task_uses() -> Iterator[TaskUse]:
+    """Yield the tasks that triggers in code send, and where to, as the contract with the workers is verified by."""
+    from dispatch.contract import TaskUse  # a process that only saves verifies nothing
+
+    for each in declared.values():
+        place = {key: each.options.get(key) for key in ("queue", "exchange", "routing_key")}
+        yield TaskUse(f"@trigger {each.name}", each.name, each.task, Target(**place))
 
 
 def _split(model: type[Model], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -171,3 +187,4 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise TypeError(
                 f"trigger() got an unexpected option {name!r}: accepted are {', '.join(sorted(accepted))}."
             )
+    Call("", **options)  # raises InvalidOption here, at the import, instead of at each save

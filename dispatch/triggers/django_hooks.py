@@ -1,12 +1,11 @@
 """Where Django's saves, deletes and changes of related objects are noticed.
 
 The signals of deletes and of many-to-many fields are connected per hooked model, since receivers without a sender would
-slow down everybody's. Six methods of Django are wrapped, once, for all models, if they take what is known here:
+slow down everybody's. Five methods of Django are wrapped, once, for all models, if they take what is known here:
 
-- ``Model.save_base``: it sends ``post_save`` after it has left its own transaction, so in autocommit the object would
-  be committed before its message. For hooked models one transaction is opened around it, in which the row is also
-  read as it was before, where triggers compare;
-- ``post_save.send``, where triggers fire before any receiver;
+- ``Model._save_table``, which writes the row, between the two signals of a save. In autocommit the row would be
+  committed before its message, so for hooked models one transaction is opened around both, in which the row is also
+  read as it was before, where triggers compare. Whoever receives the signals is outside of it;
 - ``Collector.collect``, which decides on fast deletes before any signal is sent, and ``m2m_changed.has_listeners`` and
   ``m2m_changed.send``, which ``add``, ``remove`` and ``clear`` call: the places where a process that only deletes, or
   only relates, notices a new trigger;
@@ -17,180 +16,82 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router, transaction
+from django.db import connections, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.deletion import Collector
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 
-from dispatch.conf import conf
 from dispatch.core import trigger_rules
 from dispatch.core.trigger_suppression import suppressed
-from dispatch.models.database import is_broken
-from dispatch.registry import Snapshot
 from dispatch.triggers import event_values, many_to_many
 from dispatch.triggers.event_values import Event
 from dispatch.triggers.firing import fire, gathered
-from dispatch.triggers.trigger_index import AnyTrigger, Index, deleting, index, is_foreign, labels
+from dispatch.triggers.trigger_index import Index, deleting, index, is_foreign
 
 
-@dataclass(slots=True)
-class _Save:
-    """A save under way: which triggers it has, and what they need to know of the row before: its columns ``names``."""
-
-    instance: Model
-    triggers: tuple[AnyTrigger, ...]
-    snapshot: Snapshot
-    names: frozenset[str]
-    before: event_values.Row | None
-    written: frozenset[str] | None
-    told: bool = False
-
-
-_saves: ContextVar[tuple[_Save, ...]] = ContextVar("dispatch_saves", default=())
-#: The object being saved, if it was found to have no triggers: looking once a save is enough.
-_untriggered: ContextVar[Model | None] = ContextVar("dispatch_untriggered_save", default=None)
-
-
-def fire_first(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``post_save.send``: triggers fire before any receiver is called.
-
-    One that raises before would leave the object without its message, where the caller swallows the error inside a
-    transaction; one that changes the object in memory would have the message tell what was never saved. And a
-    receiver of ours, without a sender, would cost each save of each model more than all else here.
-    """
+def one_commit(original: Callable[..., bool]) -> Callable[..., bool]:
+    """Wrap ``Model._save_table``: once the row is written, and before anybody is told, the triggers fire."""
 
     @wraps(original)
-    def send(sender: type[Model], **named: Any) -> Any:
-        if post_save.receivers:  # some of the registry's are always there, unless somebody mutes the signal
-            _on_save(sender, **named)
-        return original(sender, **named)
-
-    return send
-
-
-def _on_save(sender: type[Model], *, instance: Model, created: bool, raw: bool, using: str, **_: Any) -> None:
-    """Fire the triggers of a saved object."""
-    if raw or _untriggered.get() is instance or is_foreign(sender):
-        return None
-    event = trigger_rules.CREATED if created else trigger_rules.UPDATED
-    for save in reversed(_saves.get()):
-        if save.instance is instance:
-            save.told = True
-            seen = Event(
-                instance=instance, event=event, using=using, before=save.before, written=save.written
-            )
-            return fire(save.triggers, seen, save.snapshot)
-    found = index()
-    if triggers := found.of(sender):  # of a signal that others than save() sent
-        fire(triggers, Event(instance=instance, event=event, using=using), found.snapshot)
-    return None
-
-
-def one_commit(original: Callable[..., None]) -> Callable[..., None]:
-    """Wrap ``Model.save_base``."""
-
-    @wraps(original)  # keeps alters_data too
-    def save_base(
+    def save_table(
         self: Model,
         raw: bool = False,
+        cls: type[Model] | None = None,
         force_insert: Any = False,
         force_update: bool = False,
-        using: str | None = None,
+        using: Any = None,
         update_fields: Iterable[str] | None = None,
-    ) -> None:
+    ) -> bool:
+        options = (raw, cls, force_insert, force_update, using, update_fields)
         model = type(self)
-        options = (raw, force_insert, force_update, using, update_fields)
-        if raw or is_foreign(model):
+        # Some receivers of the registry's are always there, unless somebody mutes the signal.
+        if raw or cls is None or is_foreign(model) or cls._meta.auto_created or not post_save.receivers:
             return original(self, *options)
         found = index()
-        if not found.of(model):
-            return _save_untriggered(original, self, options)
-        if suppressed():
+        triggers = found.of(model)
+        if not triggers:
             return original(self, *options)
-        alias = using or router.db_for_write(model, instance=self)
-        if is_in_transaction(alias) or keeps_autocommit(model):
-            return _save(original, self, found, alias, options)
-        with transaction.atomic(using=alias):
-            _save(original, self, found, alias, options)
-            _refuse_broken(alias)
-        return None
+        written = event_values.written(model, update_fields)
+        names = event_values.compared(triggers, model, written)
+        if suppressed() or _is_new(self, force_insert, force_update):
+            names = frozenset()
+        if cls is not model._meta.concrete_model:  # a parent's row: Django has opened a transaction for all
+            event_values.keep(self, cls, names, using)
+            return original(self, *options)
+        with _one_transaction(using):
+            before = event_values.kept(self, names, using)
+            updated = original(self, *options)
+            # What Django says of the object before it tells anybody.
+            self._state.db, self._state.adding = using, False
+            event = trigger_rules.UPDATED if updated else trigger_rules.CREATED
+            seen = Event(instance=self, event=event, using=using, before=before, written=written)
+            fire(triggers, seen, found.snapshot)
+        return updated
 
-    return save_base
+    return save_table
 
 
-def is_in_transaction(using: str) -> bool:
-    """Tell whether what is written now waits for a commit, of ``atomic`` or, with autocommit off, of the caller.
+def _one_transaction(using: str) -> AbstractContextManager[Any]:
+    """Return a transaction, if what is written now does not wait for a commit as it is.
 
-    ``atomic`` itself would not do there: on SQLite the end of its savepoint commits the caller's transaction.
+    With autocommit off, by hand, the caller commits: on SQLite the end of ``atomic``'s savepoint would do so before.
     """
     connection = connections[using]
-    return connection.in_atomic_block or not connection.get_autocommit()
+    if suppressed() or connection.in_atomic_block or not connection.get_autocommit():
+        return nullcontext()
+    return transaction.atomic(using=using)
 
 
-def _save_untriggered(original: Callable[..., None], instance: Model, options: tuple[Any, ...]) -> None:
-    token = _untriggered.set(instance)
-    try:
-        original(instance, *options)
-    finally:
-        _untriggered.reset(token)
-
-
-def keeps_autocommit(model: type[Model]) -> bool:
-    """Tell whether no transaction is opened around this model's saves: ``AUTOCOMMIT_MODELS`` names it or a parent."""
-    named = conf.AUTOCOMMIT_MODELS
-    return bool(named) and not {name.lower() for name in named}.isdisjoint(labels(model))
-
-
-def _save(
-    original: Callable[..., None],
-    instance: Model,
-    found: Index,
-    using: str,
-    options: tuple[Any, ...],
-) -> None:
-    model = type(instance)
-    triggers = found.of(model)
-    written = event_values.written(model, options[-1])
-    names = event_values.compared(triggers, model, written)
-    before = event_values.read(instance, names, using) if names and not _is_new(instance, options) else None
-    outer = _saves.get()
-    token = _saves.set((*outer, _Save(instance, triggers, found.snapshot, names, before, written)))
-    try:
-        original(instance, *options)
-    finally:
-        _saves.reset(token)
-    if outer:
-        _renew(instance, using)
-
-
-def _renew(instance: Model, using: str) -> None:
-    """Read the row again for a save of the same object in whose ``pre_save`` this one was made."""
-    for outer in _saves.get():
-        if outer.names and not outer.told and outer.instance == instance:
-            outer.before = event_values.read(instance, outer.names, using)
-
-
-def _is_new(instance: Model, options: tuple[Any, ...]) -> bool:
+def _is_new(instance: Model, force_insert: Any, force_update: bool) -> bool:
     """Tell whether Django inserts without looking for a row, as it does for new objects whose key has a default."""
-    _raw, force_insert, force_update, _using, _update_fields = options
     if instance.pk is None or force_insert:
         return True
     return not force_update and instance._state.adding and instance._meta.pk.has_default()
-
-
-def _refuse_broken(using: str) -> None:
-    """Raise if the transaction cannot commit: without this, ``save()`` would return with no row stored."""
-    if is_broken(using):
-        raise transaction.TransactionManagementError(
-            "The save was undone: a receiver swallowed a database error, after which the transaction that holds "
-            "the object and its messages cannot commit. Wrap that receiver's query in transaction.atomic()."
-        )
 
 
 def connect_deletes(model: type[Model], found: Index) -> None:
@@ -235,16 +136,14 @@ def _on_delete(sender: type[Model], *, instance: Model, using: str, **_: Any) ->
     fire(deleting(sender, found.of(sender)), seen, found.snapshot)
 
 
-_hooked: Index | None = None
 #: The methods that were left alone, since they take other parameters than are known here; ``dispatch.W015`` tells.
 unwrapped: list[str] = []
 
 
 def connect() -> None:
     """Wrap the methods; called once, by the app's ``ready``."""
-    options = ("raw", "force_insert", "force_update", "using", "update_fields")
-    _wrap(Model, "save_base", one_commit, ("self", *options))
-    _wrap(post_save, "send", fire_first, ("sender", "named"))
+    options = ("raw", "cls", "force_insert", "force_update", "using", "update_fields")
+    _wrap(Model, "_save_table", one_commit, ("self", *options))
     _wrap(Collector, "collect", _noticing_deletes, ("self", "objs"))
     _wrap(Collector, "delete", in_bulk, ("self",))
     _wrap(m2m_changed, "has_listeners", _noticing_additions, ("sender",))
@@ -308,11 +207,10 @@ def _connect_hooked() -> None:
 
     None is disconnected again: another thread's connection may still see its trigger.
     """
-    global _hooked
     found = index()
-    if found is _hooked:
+    if found.is_connected:
         return
     for model in apps.get_models(include_auto_created=True):
         connect_deletes(model, found)
         many_to_many.connect(model, found)
-    _hooked = found
+    found.is_connected = True

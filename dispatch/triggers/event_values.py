@@ -7,7 +7,7 @@ What the save does not write (``update_fields``, deferred fields) has not change
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
+from dispatch.models.hookable_columns import secret_columns
 from dispatch.models.write_transactions import lock_before_reading
 from dispatch.triggers.stored_values import OWN_TYPES, OnlyDatabaseKnowsError, is_known, reloaded
 from dispatch.triggers.trigger_index import AnyTrigger
@@ -67,8 +68,8 @@ class Event:
             return self.new(name)
         if self.before is None or column.attname not in self.before:
             raise ConfigurationError(
-                f"Nobody knows what {name!r} held before: the signal was not sent by Model.save(). "
-                f"Save the object, or use a condition that needs no old value."
+                f"Nobody knows what {name!r} held before: another process inserted the row while it was saved. "
+                f"Save the object again."
             )
         return _loaded(column, self.before[column.attname])
 
@@ -82,9 +83,19 @@ class Event:
         return not _is_same(column, self.old(name), self.new(name), self.using)
 
     def natural_key(self) -> Sequence[Any]:
-        """Return the object's natural key."""
-        found: Callable[[], Sequence[Any]] = getattr(self.instance, "natural_key")  # noqa: B009 - of some models
-        return found()
+        """Return the object's natural key, which is code: it gets an object without its sensitive columns.
+
+        Raises ConfigurationError where it reads one.
+        """
+        model = type(self.instance)
+        seen: Any = model.__new__(model)
+        withheld = {name: _Withheld(model, name) for name in secret_columns(model)}
+        vars(seen).update(vars(self.instance) | withheld)
+        key = tuple(seen.natural_key())
+        for each in key:
+            if isinstance(each, _Withheld):
+                each.refuse()
+        return key
 
     def _is_written(self, column: Field[Any, Any]) -> bool:
         return self.written is None or column.attname in self.written or column.generated
@@ -119,6 +130,22 @@ class Event:
         if self.stored is None or column.attname not in self.stored:
             self.stored = read(self.instance, [column.attname, *self.computed()], self.using) or {}
         return _loaded(column, self.stored.get(column.attname))
+
+
+class _Withheld:
+    """Stands in place of a sensitive value; whatever is done with it raises ConfigurationError."""
+
+    def __init__(self, model: type[Model], name: str) -> None:
+        self.__dict__["_of"] = f"{model._meta.label}.natural_key()", name
+
+    def refuse(self, *_: Any) -> Any:
+        function, name = vars(self)["_of"]
+        raise ConfigurationError(
+            f"{function} reads {name!r}, a sensitive field: it never goes into a message."
+        )
+
+    __getattr__ = __str__ = __format__ = __add__ = __radd__ = __mod__ = __rmod__ = __eq__ = __hash__ = refuse
+    __iter__ = __len__ = __bool__ = __getitem__ = __contains__ = __int__ = __bytes__ = __index__ = refuse
 
 
 def unknown(instance: Model) -> set[str]:
@@ -172,6 +199,21 @@ def read(instance: Model, names: Iterable[str], using: str) -> Row | None:
     lock_before_reading(type(instance), using)
     rows = type(instance)._base_manager.using(using).filter(pk=instance.pk)
     return rows.values(*{_column(type(instance), name).attname for name in names}).first()
+
+
+def keep(instance: Model, parent: type[Model], names: Iterable[str], using: str) -> None:
+    """Read those of the columns that are in a parent's table, before it is written, for :func:`kept`."""
+    own = [name for name in names if _column(type(instance), name).model is parent]
+    if own:
+        vars(instance._state).setdefault("dispatch_before", {}).update(read(instance, own, using) or {})
+
+
+def kept(instance: Model, names: Iterable[str], using: str) -> Row | None:
+    """Return the columns of the object's row before its own table is written; those of its parents' were kept."""
+    before: dict[str, Any] = vars(instance._state).pop("dispatch_before", {})
+    own = [name for name in names if _column(type(instance), name).attname not in before]
+    found = read(instance, own, using) if own else {}
+    return None if found is None else {**before, **found}
 
 
 def _may_change(model: type[Model], names: Collection[str], writes: Collection[str] | None) -> bool:

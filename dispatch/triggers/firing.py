@@ -20,6 +20,7 @@ from dispatch.core.redaction import redact
 from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import current_suppression, suppressed
 from dispatch.models import OutboxMessage
+from dispatch.models.database import schema_name
 from dispatch.triggers.code_triggers import CodeTrigger, declared
 from dispatch.triggers.event_values import Event
 from dispatch.triggers.trigger_index import AnyTrigger
@@ -151,6 +152,7 @@ def origin(trigger: AnyTrigger, seen: Event) -> outbox.Origin:
         type(seen.instance)._meta.label_lower,
         str(seen.new("pk")),
         seen.instance._state.db or "",
+        schema_name(seen.using),
         window=trigger.coalesce,
     )
 

@@ -129,7 +129,7 @@ def _key(model: type[Model], text: str) -> Any:
 def _list(text: str) -> list[Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return found if isinstance(found, list) else []
 

@@ -21,12 +21,13 @@ AnyTrigger = trigger_rules.Trigger | CodeTrigger
 
 @dataclass(slots=True)
 class Index:
-    """The triggers of one snapshot, by class; classes are looked up once."""
+    """The triggers of one snapshot, by class; classes are looked up once, and receivers connected once."""
 
     snapshot: Snapshot
     declared: tuple[CodeTrigger, ...]
     by_label: dict[str, list[AnyTrigger]]
     by_class: dict[type[Model], tuple[AnyTrigger, ...]] = field(default_factory=dict)
+    is_connected: bool = False
 
     def of(self, model: type[Model]) -> tuple[AnyTrigger, ...]:
         """Return the triggers of a model, its parents' and its concrete model's included."""
@@ -37,7 +38,6 @@ class Index:
         return found
 
 
-_index: Index | None = None
 #: Whether the log knows that the tables are missing.
 _told = False
 #: Models that were found not to be foreign: each save asks.
@@ -45,13 +45,12 @@ _own: set[type[Model]] = set()
 
 
 def index() -> Index:
-    """Return the index of the current registry, made anew when the registry or the code changed."""
-    global _index
+    """Return the index of the current registry, made anew when the code changed."""
     snapshot = current()
-    found = _index
+    found: Index | None = snapshot.index
     in_code = tuple(declared.values()) if snapshot is not EMPTY else _without_tables()
-    if found is None or found.snapshot is not snapshot or found.declared != in_code:
-        found = _index = Index(snapshot, in_code, _group([*snapshot.triggers, *in_code]))
+    if found is None or found.declared != in_code:
+        found = snapshot.index = Index(snapshot, in_code, _group([*snapshot.triggers, *in_code]))
     return found
 
 

@@ -19,6 +19,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="django-insecure-a-key-that-everyone-
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 
 INSTALLED_APPS = [
+    "dispatch",  # above the admin, on whose index it shows what is wrong
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -26,7 +27,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_results",
-    "dispatch",
     "project.notes",
 ]
 

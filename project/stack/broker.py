@@ -21,6 +21,12 @@ class Broker:
     result_backend: str
     description: str
     folder: str = ""  # of filesystem:// only
+    process: Process | None = None  # None where it is but a folder
+
+    def check(self) -> None:
+        """Raise ProcessDied unless it is there."""
+        if self.process:
+            self.process.check()
 
 
 @contextmanager
@@ -61,7 +67,8 @@ def _redis(binary: Path, directory: Path, description: str) -> Iterator[Broker]:
     try:
         process.start()
         process.wait_ready(10)
-        yield Broker(f"redis://{HOST}:{port}/0", f"redis://{HOST}:{port}/1", f"{description}, port {port}")
+        url = f"redis://{HOST}:{port}"
+        yield Broker(f"{url}/0", f"{url}/1", f"{description}, port {port}", process=process)
     finally:
         process.stop()
 

@@ -94,6 +94,14 @@ class Process:
         if not self.running:
             raise ProcessDied(f"{self.name} ended with exit code {self.returncode}.\n{self.tail()}")
 
+    def wait(self, timeout: float = 30) -> int:
+        """Wait until it has ended by itself, and return its exit code; raise ProcessDied if it goes on."""
+        self._stopping = True
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ProcessDied(f"{self.name} has not ended after {timeout:.0f} s.\n{self.tail()}") from None
+
     def stop(self, timeout: float = 10) -> int | None:
         """Ask it to end (SIGTERM); after `timeout` seconds end it, and whatever it started, by force."""
         self._stopping = True

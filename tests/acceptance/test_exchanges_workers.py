@@ -5,7 +5,6 @@ What integration tests prove without a worker, and what builds on the rest, is s
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import signal
@@ -23,13 +22,14 @@ import redis
 from project.stack import Process, Stack
 from tests.support import servers
 from tests.support.brokers import delete_queue
-from tests.support.stacks import eventually, fresh_database, in_django
+from tests.support.stacks import eventually, fresh_database, in_django, prepare
 
 RABBITMQ = pytest.mark.parametrize("site", ["rabbitmq"], indirect=True)
 
 LIGHT, FAILING = "worker.tasks.link.preview_links", "worker.tasks.ops.fail_on_demand"
 ARGUMENTS = {LIGHT: {"note_id": "1", "text": "no link"}, FAILING: {"note_id": "1", "retries": 1}}
 REGISTRY = """
+    import io
     from dispatch.models import Binding, Exchange, Queue
     unique, kinds = {unique!r}, {kinds!r}
     queues = {{side: Queue.objects.create(name=f"{{unique}}-{{side}}", is_default=side == "left")
@@ -41,6 +41,13 @@ REGISTRY = """
                 exchange=exchanges[kind], queue=queues[side], routing_key=key, arguments=arguments)
     shared = Exchange.objects.create(name=f"{{unique}}-shared", type="fanout")
     Binding.objects.create(exchange=shared, queue=queues["left"])
+    named = Exchange.objects.create(name=f"{{unique}}-named", type="fanout", broadcast=False)
+    for queue in queues.values():
+        Binding.objects.create(exchange=named, queue=queue)
+    found = {{}}
+    for side, queue in queues.items():
+        call_command("dispatch", "worker-command", queue.name, "--format", "json", stdout=(told := io.StringIO()))
+        [found[side]] = json.loads(told.getvalue())
 """
 BINDINGS = [
     ("topic", "left", "media.#", {}),
@@ -73,14 +80,12 @@ class Site:
     results_url: str
     unique: str
     stack: Stack
+    launches: dict[str, Any] = field(default_factory=dict)
     workers: dict[str, Process] = field(default_factory=dict)
 
     def start(self, side: str) -> None:
         """Start a worker as `dispatch worker-command` says."""
-        [launch] = json.loads(
-            self.stack.manage("dispatch", "worker-command", f"{self.unique}-{side}", "--format", "json")
-        )
-        _, *arguments = shlex.split(launch["command"])
+        _, *arguments = shlex.split(self.launches[side]["command"])
         celery = self.stack["worker"].command[0]
         quick = ["--without-gossip", "--without-mingle", "--concurrency", "1", "--loglevel", "INFO"]
         self.workers[side] = Process(
@@ -162,7 +167,7 @@ def running(kind: str, url: str, results_url: str, directory: Path) -> Iterator[
         site = Site(kind, url, results_url, unique, stack)
         try:
             with stack:
-                prepare(site, names)
+                site.launches = prepare(stack, REGISTRY.format(unique=unique, kinds=names, bindings=BINDINGS))
                 for side in ("left", "right"):
                     site.start(side)
                 stack.start("relay")
@@ -176,16 +181,6 @@ def running(kind: str, url: str, results_url: str, directory: Path) -> Iterator[
                 process.stop()
             if kind == "rabbitmq":
                 delete_queue(url, *(f"{unique}-{name}" for name in ("left", "right", "shared", *names)))
-
-
-def prepare(site: Site, kinds: list[str]) -> None:
-    stack = site.stack
-    stack.manage("migrate")
-    manifest = stack.directory / "manifest.json"
-    stack.write_manifest(manifest)
-    stack.manage("dispatch", "manifest", "sync", str(manifest))
-    in_django(stack, REGISTRY.format(unique=site.unique, kinds=kinds, bindings=BINDINGS))
-    stack.manage("dispatch", "routes", "export", str(stack.routing_file))
 
 
 def test_a_task_sent_by_name_is_run_by_the_worker_and_gives_its_result(site: Site) -> None:
@@ -242,6 +237,11 @@ def test_a_broadcast_reaches_each_worker_once_whatever_queues_it_was_started_wit
 def test_a_broadcast_reaches_a_queue_of_the_registry_beside_the_workers_own(site: Site) -> None:
     [task_id] = site.to("shared", "")
     site.expect({task_id: {"left": 2, "right": 1}})
+
+
+def test_a_fanout_that_is_no_broadcast_reaches_each_named_queue_once(site: Site) -> None:
+    [task_id] = site.to("named", "any")
+    site.expect({task_id: {"left": 1, "right": 1}})
 
 
 @pytest.mark.slow

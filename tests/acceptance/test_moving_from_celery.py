@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "howto" / "moving-from-celery-task-routes.md"
 NAMES = (

@@ -21,11 +21,12 @@ from celery import Celery
 from django.utils import timezone
 
 from dispatch import api
+from dispatch.client.message_protocol import Envelope
 from dispatch.core.manifest import sealed
+from dispatch.core.message import Message
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.relay import Relay
 from project.stack import Stack
-from tests.support import servers
 from tests.support.brokers import delete_queue
 from tests.support.stacks import eventually
 
@@ -89,7 +90,7 @@ def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, empty_redis: tuple[str, str]
 ) -> Iterator[Site]:
     redis_url, results = empty_redis
-    url = redis_url if request.param == "redis" else servers.RABBITMQ.require()
+    url = redis_url if request.param == "redis" else request.getfixturevalue("own_rabbitmq_url")
     directory = tmp_path_factory.mktemp(request.param)
     queue = f"dispatch-{directory.name}-{time.time_ns()}"
     queues = {queue: {"x-max-priority": 9}}
@@ -152,16 +153,15 @@ def relay() -> Iterator[Relay]:
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
-    """Content type and compression of each message, as kombu hands it to the broker."""
+    """Content type and compression of each message, as it is written."""
     seen: list[tuple[str, str | None]] = []
-    publish = kombu.Producer._publish
+    write = Envelope.body
 
-    def record(self: Any, body: Any, priority: Any, content_type: str, *args: Any, **options: Any) -> Any:
-        headers = args[1] if len(args) > 1 else options["headers"]
-        seen.append((content_type, headers.get("compression")))
-        return publish(self, body, priority, content_type, *args, **options)
+    def record(self: Envelope, message: Message) -> bytes:
+        seen.append((self.content_type, self.headers.get("compression")))
+        return write(self, message)
 
-    monkeypatch.setattr(kombu.Producer, "_publish", record)
+    monkeypatch.setattr(Envelope, "body", record)
     return seen
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.tutorial import Project
+from tests.support.tutorial import TEXT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,25 @@ WAIT = """
         time.sleep(0.2)
     answer([OutboxMessage.objects.exclude(handled_at=None).count(), Note.objects.get().summary != ""])
 """
+#: What stands behind a prompt in the tutorial is run, and what stands below it must come.
+SHOWN = """
+    import doctest
+    from pathlib import Path
+    parser = doctest.DocTestParser()
+    shown = Path("shown.txt").read_text(encoding="utf-8")
+    told = []
+    failed = doctest.DocTestRunner().run(parser.get_doctest(shown, {}, "tutorial", None, 0), out=told.append).failed
+    answer([failed, "".join(told)])
+"""
+
+
+def test_the_shell_shows_what_the_tutorial_shows(tmp_path: Path, redis_url: str, results_url: str) -> None:
+    project = Project(tmp_path, redis_url, results_url)
+    project.make()
+    blocks = re.findall(r"^```pycon\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    (tmp_path / "shown.txt").write_text("\n".join(blocks), encoding="utf-8")
+    assert len(blocks) == 2
+    assert project.run(SHOWN) == [0, ""]
 
 
 def test_no_save_is_refused_beside_relay_and_collector(

@@ -54,8 +54,9 @@ class Site:
         return process
 
     def verify(self) -> dict[str, dict[str, Any]]:
-        """Return what is found, by id; the exit code must say the same."""
-        command = [sys.executable, ROOT / "manage.py", "dispatch", "verify", "--live", "--format", "json"]
+        """Return what is found, by id, beside that a Redis of tests keeps nothing; the exit code must say the same."""
+        command = [sys.executable, ROOT / "manage.py", "dispatch", "verify", "--live", "--ignore", "C056"]
+        command += ["--format", "json"]
         done = subprocess.run(
             command,
             env=self.stack.web_environment,

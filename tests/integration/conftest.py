@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from dispatch.results import schedule
 from project.stack.broker import embedded_broker
 from tests.support import servers
 from tests.support.brokers import delete_queue
@@ -73,7 +74,7 @@ def own_redis(tmp_path: Path, broker_settings: Callable[..., None]) -> Iterator[
     with embedded_broker(tmp_path) as broker:
         if not broker.url.startswith("redis://"):
             servers.missing("no redis-server was found")
-        broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
+        broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_MAX=0)
         with redis.Redis.from_url(broker.url) as client:
             yield client
 
@@ -82,3 +83,9 @@ def own_redis(tmp_path: Path, broker_settings: Callable[..., None]) -> Iterator[
 def no_ttl(settings: Any, transactional_db: None) -> None:
     """Every change of the registry is seen at once."""
     settings.DISPATCH = {**settings.DISPATCH, "REGISTRY_TTL": 0}
+
+
+@pytest.fixture
+def at_each_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector asks for results of any age at each sweep: a busy machine makes the test's own old."""
+    monkeypatch.setattr(schedule, "PART", 0)

@@ -72,7 +72,7 @@ def test_a_task_that_is_paused_after_the_claim_is_not_published(
 ) -> None:
     send_task(TASK, kwargs=ARGUMENTS)
     TaskDefinition.objects.update(paused=True)
-    monkeypatch.setattr(relay, "_left_alone", lambda snapshot: LeftAlone())
+    monkeypatch.setattr(relay.batches, "left_alone", lambda snapshot: LeftAlone())
     assert relay.step() == 0
     assert statuses() == [Status.PENDING]
 

@@ -306,18 +306,6 @@ def test_update_or_create_and_get_or_create_are_compared(body_changed: Trigger) 
     assert sent() == ["one", "two"]
 
 
-def test_a_signal_that_somebody_else_sends_says_that_nobody_knows_the_old_value(
-    body_changed: Trigger, note: Note
-) -> None:
-    from django.db.models.signals import post_save
-
-    OutboxMessage.objects.all().delete()
-    post_save.send(sender=Note, instance=note, created=False, raw=False, using="default", update_fields=None)
-    [message] = OutboxMessage.objects.all()
-    assert message.status == OutboxMessage.Status.DEAD
-    assert "Nobody knows what 'body' held before" in message.last_error
-
-
 def test_an_object_that_was_loaded_without_its_fields_is_sent_when_it_is_deleted(
     task: TaskDefinition,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -18,6 +19,7 @@ from dispatch.relay.claims import claim
 from dispatch.relay.coalescing import coalesced
 from project.notes.models import Note
 from tests.integration.conftest import Broker
+from tests.support import schemas
 from tests.support.brokers import body, read_all
 from tests.support.registry import TASK, make_task, make_trigger
 
@@ -192,3 +194,17 @@ def test_a_hundred_objects_are_looked_up_by_one_query(broker: Broker, folding: T
     with CaptureQueriesContext(connection) as queries:
         coalesced("default", [OutboxMessage(), OutboxMessage()])
     assert len(queries) == 0
+
+
+def test_objects_of_two_schemas_that_share_a_key_are_not_one(
+    folding: Trigger, relay: Relay, broker: Broker, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "SCHEMA_NAME": "tests.support.schemas.name"}
+    note = Note(title="A")
+    for schema in ("ada", "bob"):
+        monkeypatch.setattr(schemas, "current", schema)
+        save(note, f"{schema} one", f"{schema} two")
+    assert set(OutboxMessage.objects.values_list("object_schema", flat=True)) == {"ada", "bob"}
+    let_pass(WINDOW + 1)
+    relay.drain()
+    assert sorted(received(broker)) == ["ada two", "bob two"]

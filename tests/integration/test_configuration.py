@@ -51,9 +51,9 @@ def write(tmp_path):
     return to
 
 
-def config(*arguments):
+def config(*arguments, **streams):
     output = io.StringIO()
-    call_command("dispatch", "config", *arguments, stdout=output)
+    call_command("dispatch", "config", *arguments, stdout=output, **streams)
     return output.getvalue()
 
 
@@ -93,6 +93,7 @@ def test_the_document_is_the_same_bytes_on_every_database():
     assert '"ignore_result": false,' in text
 
 
+@pytest.mark.one_database
 def test_the_document_has_its_checksum_and_no_state():
     make_everything()
     found = json.loads(config("export"))
@@ -101,6 +102,7 @@ def test_the_document_has_its_checksum_and_no_state():
     assert "id" not in found["queues"][0]
 
 
+@pytest.mark.one_database
 def test_a_file_gets_what_standard_output_gets(tmp_path):
     make_everything()
     target = tmp_path / "configuration.json"
@@ -108,6 +110,7 @@ def test_a_file_gets_what_standard_output_gets(tmp_path):
     assert target.read_text(encoding="utf-8") == config("export")
 
 
+@pytest.mark.one_database
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(CommandError, match=r"gone/x.json cannot be written: .*No such file"):
         config("export", str(tmp_path / "gone" / "x.json"))
@@ -166,6 +169,7 @@ def test_a_fresh_registry_sees_the_import():
 # -- what an import says -------------------------------------------------------------------------
 
 
+@pytest.mark.one_database
 def test_the_difference_is_told_column_by_column(write):
     make_everything()
     output = config(
@@ -217,6 +221,7 @@ def test_a_dry_run_changes_nothing(write):
     assert RegistryVersion.current("default") == version
 
 
+@pytest.mark.one_database
 def test_machines_get_the_difference_as_json(write):
     make_queue("stt")
     name = write(minimal(queues=[{"name": "stt", "max_priority": 5}]))
@@ -341,9 +346,10 @@ def test_every_row_that_cannot_be_stored_is_told_and_nothing_is(write):
             triggers=[{"name": "t", "model": "notes.nothing", "events": ["created"], "task": "a b"}],
         )
     )
-    with pytest.raises(CommandError) as caught:
-        config("import", name, "--yes")
-    lines = str(caught.value).splitlines()
+    told = io.StringIO()
+    with pytest.raises(CommandError, match=r"\.json: 5 problems\. Nothing was changed\.$"):
+        config("import", name, "--yes", stderr=told)
+    lines = told.getvalue().splitlines()
     assert [line.split(": ")[0] for line in lines] == [
         "/queues/1/max_priority (queue 'stt')",
         "/queues/2/broker (queue 'x')",
@@ -355,6 +361,7 @@ def test_every_row_that_cannot_be_stored_is_told_and_nothing_is(write):
     assert [queue.name for queue in Queue.objects.all()] == ["stt"]
 
 
+@pytest.mark.one_database
 def test_a_regex_that_explodes_is_refused_with_its_place():
     with pytest.raises(InvalidConfiguration, match="/routes/0/pattern"):
         bring(queues=[{"name": "a"}], routes=[{"pattern": "(a|aa)+$", "kind": "regex", "queue": "a"}])
@@ -381,6 +388,7 @@ def test_what_changed_since_it_was_shown_is_not_overwritten():
     assert Queue.objects.get().max_priority == 9
 
 
+@pytest.mark.one_database
 def test_a_trigger_is_checked_against_its_model():
     with pytest.raises(InvalidConfiguration, match=r"/triggers/0/conditions/0 .*has no column colour"):
         bring(
@@ -406,6 +414,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(("answer", "count"), [("y\n", 1), ("n\n", 0), ("", 0)])
 def test_it_asks_on_a_terminal(answer, count, write, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
@@ -414,6 +423,7 @@ def test_it_asks_on_a_terminal(answer, count, write, monkeypatch):
     assert Queue.objects.count() == count
 
 
+@pytest.mark.one_database
 def test_without_a_terminal_it_wants_yes(write, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(CommandError, match="add --yes"):
@@ -421,17 +431,20 @@ def test_without_a_terminal_it_wants_yes(write, monkeypatch):
     assert not Queue.objects.exists()
 
 
+@pytest.mark.one_database
 def test_where_there_is_nothing_to_change_it_does_not_ask(write, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert "Nothing to change" in config("import", write(minimal()))
 
 
+@pytest.mark.one_database
 def test_a_document_may_come_from_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(minimal(queues=[{"name": "llm"}]))))
     config("import", "-", "--yes")
     assert Queue.objects.get().name == "llm"
 
 
+@pytest.mark.one_database
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(CommandError, match=r"x.json cannot be read: .*No such file"):
         config("import", str(tmp_path / "x.json"))
@@ -497,6 +510,7 @@ def test_a_celery_app_becomes_rows(shop):
     assert set(bindings.values_list("routing_key", flat=True)) == {"image.*", "photo.#"}
 
 
+@pytest.mark.one_database
 def test_a_task_that_routes_itself_becomes_a_definition_and_keeps_what_the_manifest_said(tmp_path, shop):
     parameters = {"type": "object", "properties": {"n": {"type": "integer"}}}
     make_task("shop.count", parameters=parameters, priority=7)
@@ -515,6 +529,7 @@ def test_a_task_that_routes_itself_becomes_a_definition_and_keeps_what_the_manif
     )
 
 
+@pytest.mark.one_database
 def test_a_celery_app_twice_has_nothing_to_change(shop):
     config("import-celery", shop, "--yes")
     assert "Nothing to change: 16 rows are as they should be" in config("import-celery", shop)
@@ -532,11 +547,27 @@ def test_a_celery_app_comes_into_a_registry_that_is_in_use(shop, settings):
     assert registry.current().destination(TASK).queue == "stt"
 
 
+@pytest.mark.one_database
+def test_what_the_apps_module_prints_is_not_in_the_json(tmp_path, shop, capsys):
+    with (tmp_path / "shop_celery.py").open("a") as source:
+        source.write('print("importing")\n')
+    assert json.loads(config("import-celery", shop, "--dry-run", "--format", "json"))["applied"] is False
+    assert capsys.readouterr().err == "importing\n"
+
+
+@pytest.mark.one_database
+def test_what_is_kept_is_not_in_the_celery_app(shop):
+    make_everything()
+    assert "kept  queue 'ärzte', which is not in the Celery app" in config("import-celery", shop, "--yes")
+
+
+@pytest.mark.one_database
 def test_a_dry_run_of_a_celery_app_changes_nothing(shop):
     assert "16 to add" in config("import-celery", shop, "--dry-run")
     assert not Queue.objects.exists()
 
 
+@pytest.mark.one_database
 def test_a_celery_app_may_belong_to_another_broker(shop):
     config("import-celery", shop, "--broker", "bulk", "--yes")
     assert set(Queue.objects.values_list("broker", flat=True)) == {"bulk"}
@@ -547,6 +578,7 @@ def test_a_celery_app_may_belong_to_another_broker(shop):
         config("import-celery", shop, "--broker", "nowhere")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
 import redis
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.relay import Relay
+from dispatch.results import Collector
 from project.notes.models import Note
 from tests.integration.conftest import TIMEOUT, Broker, Fragile
 from tests.support.brokers import task_ids
@@ -112,6 +120,67 @@ def test_no_password_reaches_a_row_or_a_log(
     errors = " ".join(OutboxMessage.objects.values_list("last_error", flat=True))
     assert "cannot be reached" in errors
     assert "s3cret" not in errors + caplog.text
+
+
+SLIPS = [
+    " {}://user:s3cret@127.0.0.1:1/0",
+    "{}:///user:s3cret@127.0.0.1:1/0",
+    "{}:///:s3cret@127.0.0.1:1/0",
+    "{}://127.0.0.1:1/user:s3cret@0",
+    "{}://user:s3cret/x@127.0.0.1:1/0",
+    "{}://user:s3cret#x@127.0.0.1:1/0",
+    "{}://user:s3cret?x@127.0.0.1:1/0",
+    "{}://user:x@s3cret@127.0.0.1:1/0",
+    "{}://user:[s3cret@127.0.0.1:1/0",
+]
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("scheme", ["redis", "amqp", "sentinel"])
+@pytest.mark.parametrize("slip", SLIPS)
+def test_no_password_of_a_url_with_a_slip_is_told_by_row_log_command_or_page(
+    scheme: str,
+    slip: str,
+    broker_settings: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    relay: Relay,
+    admin_client: Client,
+) -> None:
+    url = slip.format(scheme)
+    broker_settings(url, url, BROKER_TIMEOUT=TIMEOUT, REGISTRY_TTL=0)
+    make_queue("llm", is_default=True)
+    TaskDefinition.objects.create(name="any")
+    message = send_task("any")
+    relay.step()
+    message.refresh_from_db()
+    assert message.status == "pending"
+    assert "has a URL that cannot be used" in message.last_error
+    OutboxMessage.objects.update(status="published", published_at=timezone.now())
+    Collector().sweep()
+    printed = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("dispatch", "queues", "list", stdout=printed, stderr=printed, skip_checks=True)
+    page = admin_client.get(reverse("admin:dispatch_queue_seen"), {"queue": ["llm"]}).content.decode()
+    problems = "".join(f"{each.msg}{each.hint}" for each in run_checks())
+    assert problems.count("does not parse cleanly") == 2
+    assert "cannot be used" in caplog.text
+    told = [message.last_error, caplog.text, printed.getvalue(), str(caught.value), page, problems]
+    assert not [text for text in told if "s3cret" in text]
+
+
+def test_what_a_library_quotes_of_credentials_outside_of_urls_is_told_by_nobody(
+    broker_settings: Callable[..., None], relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = {"broker_transport_options": {"sentinel_kwargs": {"password": "s3cret"}}}
+    broker_settings("", brokers={"default": {"URL": "redis://127.0.0.1:1/0", "CONF": conf}})
+    make_queue("llm", is_default=True)
+    TaskDefinition.objects.create(name="any")
+    message = send_task("any")
+    quoting = ConnectionError("bad answer to AUTH 's3cret', s3cret:6379, S3CRET")
+    monkeypatch.setattr("dispatch.client.celery_apps.open_up", Mock(side_effect=quoting))
+    relay.step()
+    message.refresh_from_db()
+    assert "bad answer to AUTH '***', ***:6379, ***" in message.last_error
 
 
 def fill_up(client: redis.Redis) -> Callable[[], object]:

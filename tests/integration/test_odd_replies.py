@@ -14,6 +14,8 @@ from dispatch.client import queue_state, worker_control
 from dispatch.client.queue_state import Link
 from dispatch.conf import conf
 
+pytestmark = pytest.mark.one_database
+
 #: A body, how it is written, and its headers beside the ticket.
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 ODD: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
@@ -45,8 +47,10 @@ def good(worker: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def link(request: pytest.FixtureRequest, broker_settings: Callable[..., None]) -> Iterator[Link]:
-    broker_settings(request.getfixturevalue(f"{request.param}_url"), BROKER_TIMEOUT=0.3)
+    url = request.getfixturevalue(f"{request.param}_url")
+    broker_settings(url)
     with queue_state.opened(conf.brokers["default"]) as link:
+        broker_settings(url, BROKER_TIMEOUT=0.5)  # for which replies are waited for
         yield link
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,16 +14,16 @@ from django_celery_results.models import TaskResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch import results
 from dispatch.api import send_task, task_finished
 from dispatch.client.result_backend import READY_STATES
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
-from dispatch.results import Collector
+from dispatch.results import Collector, task_results
+from dispatch.results.handling import STORE_ATTEMPTS
 from tests.support.odd_values import DEEP, JSON, LONG, TEXTS, write
 from tests.support.registry import ARGUMENTS, TASK, make_registry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_each_sweep")]
 
 FINE = {"status": "SUCCESS", "result": 1, "traceback": None, "date_done": "2026-01-01T00:00:00+00:00"}
 ODD = {
@@ -129,7 +129,7 @@ def test_whatever_is_stored_its_neighbours_are_handled(backend_url: str, odd: st
     ended = TaskResult.objects.filter(task_id=message.pk)
     is_waiting = isinstance(odd, tuple) and odd[0] == "status" and isinstance(odd[1], str) and odd[1]
     assert ended.exists() or payload == "" or (is_waiting and odd[1] not in READY_STATES)
-    assert not collector._failures
+    assert not collector.results.failures
 
 
 def test_a_result_of_a_row_that_was_changed_by_hand_is_stored_without_its_arguments(backend: Any) -> None:
@@ -150,15 +150,16 @@ def refusing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[dict[str, Any]], Exception | None]], None]:
     """Let the database refuse what a function returns an error for."""
-    write_row = results._write
+    write_rows = task_results.write
 
     def refuse(judge: Callable[[dict[str, Any]], Exception | None]) -> None:
-        def write(outcome: Any, columns: dict[str, Any], using: str) -> TaskResult:
-            if error := judge(columns):
-                raise error
-            return write_row(outcome, columns, using)
+        def write(rows: Sequence[dict[str, Any]], using: str) -> None:
+            for row in rows:
+                if error := judge(row):
+                    raise error
+            write_rows(rows, using)
 
-        monkeypatch.setattr(results, "_write", write)
+        monkeypatch.setattr(task_results, "write", write)
 
     return refuse
 
@@ -198,9 +199,9 @@ def test_what_the_database_may_take_another_time_is_stored_again_before_it_is_gi
     refusing(lambda columns: OperationalError("deadlock") if len(columns["result"]) > 500 else None)
     _, odd, _ = three(backend, json.dumps({**FINE, "result": "x" * 1000}))
     collector, handled = Collector(), []
-    for _ in range(results.STORE_ATTEMPTS + 2):
+    for _ in range(STORE_ATTEMPTS + 2):
         handled.append(collector.sweep())
-        collector._not_before.clear()
+        collector.results.not_before.clear()
     assert handled == [2, 0, 0, 1, 0]
     odd.refresh_from_db()
     assert odd.last_error == "The result cannot be stored: OperationalError: deadlock"
@@ -214,7 +215,7 @@ def test_a_result_is_stored_once_the_database_is_over_its_trouble(backend: Any, 
     store(backend, message, json.dumps(FINE))
     collector = Collector()
     assert collector.sweep() == 0
-    collector._not_before.clear()
+    collector.results.not_before.clear()
     assert collector.sweep() == 1
     assert kept(message) == ("SUCCESS", 1)
 
@@ -275,9 +276,10 @@ def test_a_result_that_is_larger_than_a_packet_is_told_on_its_message(
         [most] = cursor.fetchone()
     _, odd, _ = three(backend, json.dumps({**FINE, "result": "x" * most}))
     collector = Collector()
-    for _ in range(results.STORE_ATTEMPTS + 1):
+    for _ in range(STORE_ATTEMPTS + 1):
         collector.sweep()
-        collector._not_before.clear()
+        collector.results.not_before.clear()
+        collector._schedules.clear()  # so large a message is no longer young
     odd.refresh_from_db()
     assert odd.last_error.startswith("The result cannot be stored: ")
     assert TaskResult.objects.filter(status="SUCCESS").count() == 2

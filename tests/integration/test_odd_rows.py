@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from kombu.transport import memory
 
-from dispatch.api import Call, message_dead, send_many, send_task
+from dispatch.api import Call, InvalidArguments, send_many, send_task
 from dispatch.contract.pending_messages import refused
+from dispatch.core.json_values import DEPTH
 from dispatch.core.schema.parameters import Parameters
-from dispatch.models import OutboxMessage, Queue
+from dispatch.models import OutboxMessage, Queue, TaskDefinition
 from dispatch.outbox import requeue
-from dispatch.relay import Relay
+from dispatch.relay import Relay, odd_ids
 from tests.support.odd_values import DEEP, JSON, ODD_ROWS, TEXTS, write
 from tests.support.registry import ARGUMENTS, PARAMETERS, TASK, make_registry
 
@@ -38,7 +43,7 @@ ENDLESS = [
 def memory_broker(broker_settings: Callable[..., None]) -> None:
     memory.Channel.queues.clear()
     elsewhere = {"elsewhere": {"URL": "memory://"}}
-    broker_settings("memory://", brokers=elsewhere, BACKOFF_BASE=0, MAX_ATTEMPTS=2)
+    broker_settings("memory://", brokers=elsewhere, BACKOFF_MAX=0, MAX_ATTEMPTS=2)
     make_registry()
 
 
@@ -62,21 +67,69 @@ def test_an_odd_row_is_dead_with_the_reason_and_its_neighbours_arrive(column: st
     assert [state(message) for message in (first, last)] == [(Status.PUBLISHED, "")] * 2
 
 
+@pytest.mark.parametrize(
+    "odd_id", ["abc", b"\xff", 7, "0190F3A2000070008000000000000000", str(uuid.UUID(int=7))]
+)
+@pytest.mark.parametrize("is_walked_over", [True, False])
+def test_an_id_that_sqlite_takes_and_django_does_not_find_costs_its_own_row(
+    odd_id: Any, is_walked_over: bool
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("other databases take UUIDs alone")
+    relay = Relay()
+    if not is_walked_over:  # rows are walked over when a relay begins
+        relay.step()
+    first, odd, last = three()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dispatch_outboxmessage SET id = %s WHERE id = %s", [odd_id, odd.pk.hex])
+    relay.drain()
+    assert [state(message) for message in (first, last)] == [(Status.PUBLISHED, "")] * 2
+    OutboxMessage.objects.filter(status=Status.CLAIMED).update(lease_expires_at="2025-01-01 00:00Z")
+    relay._swept = 0.0
+    assert relay.drain() == 0
+    [buried] = OutboxMessage.objects.filter(status=Status.DEAD)
+    assert buried.last_error.startswith("Its id was ")
+
+
+@pytest.mark.one_database
+def test_what_was_published_under_an_odd_id_stays_published() -> None:
+    gone, _waits, odd = three()
+    rows = OutboxMessage.objects.filter(pk=gone.pk)
+    rows.update(status="published", published_at=timezone.now())
+    for message in (gone, odd):
+        write(message, "id", str(message.pk))
+    assert odd_ids.mend("default") == 2
+    assert sorted(OutboxMessage.objects.values_list("status", flat=True)) == ["dead", "pending", "published"]
+    assert odd_ids.mend("default") == 0
+
+
 @pytest.mark.parametrize(("column", "value"), ENDLESS, ids=[column for column, _ in ENDLESS])
-def test_a_time_that_python_does_not_know_is_told_on_its_row(column: str, value: str) -> None:
+def test_a_time_that_python_does_not_know_is_the_last_or_the_first_that_it_knows(
+    column: str, value: str
+) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has such times")
     _, odd, _ = three()
     write(odd, column, value)
-    told: list[OutboxMessage] = []
-    message_dead.connect(lambda message, **_: told.append(message), weak=False, dispatch_uid="test")
-    try:
-        assert Relay().drain() == 2
-    finally:
-        message_dead.disconnect(dispatch_uid="test")
-    assert state(odd)[0] == Status.DEAD
-    assert f"column {column} holds a value that cannot be read" in state(odd)[1]
-    assert [message.pk for message in told] == [odd.pk]
+    odd.refresh_from_db()
+    assert getattr(odd, column).year == (1 if value.startswith("-") else 9999)
+    assert OutboxMessage.objects.values_list(column, flat=True).get(pk=odd.pk) == getattr(odd, column)
+    assert Relay().drain() == 3
+
+
+def test_what_cannot_be_recorded_is_dead_and_its_neighbours_are_published_once() -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite counts on in another kind of number")
+    most = {"postgresql": 2**31 - 1, "mysql": 2**32 - 1}[connection.vendor]
+    first, odd, last = three()
+    write(odd, "attempts", most)
+    relay = Relay()
+    relay.drain()
+    assert relay.drain() == 0
+    status, reason = state(odd)
+    assert status == Status.DEAD
+    assert reason.startswith("It is published, which cannot be recorded: ")
+    assert [state(message) for message in (first, last)] == [(Status.PUBLISHED, "")] * 2
 
 
 def test_what_is_never_due_stops_nobody() -> None:
@@ -101,14 +154,22 @@ def test_a_pinned_odd_row_does_not_stop_the_walk_over_the_backlog() -> None:
     assert OutboxMessage.objects.values_list("broker", flat=True).get(pk=fine.pk) == "elsewhere"
 
 
-def test_arguments_as_deep_as_python_reads_are_published() -> None:
-    message = send_task(TASK, kwargs=ARGUMENTS)
-    write(message, "args", "[" * 900 + "]" * 900)
-    Relay().drain()
-    assert state(message)[0] in (Status.PUBLISHED, Status.DEAD)  # readers differ in what they take
-    first, last = send_many([Call(TASK, kwargs=ARGUMENTS)] * 2)
-    assert Relay().drain() == 2
-    assert [state(first)[0], state(last)[0]] == [Status.PUBLISHED] * 2
+@pytest.mark.parametrize(("column", "outside"), [("args", "[]"), ("kwargs", '{"a":}')])
+def test_arguments_are_as_deep_in_a_row_as_send_task_takes_them(column: str, outside: str) -> None:
+    def nested(levels: int) -> str:
+        """As many levels as that, the outermost included."""
+        return f"{outside[:-1]}{'[' * (levels - 1)}{']' * (levels - 1)}{outside[-1]}"
+
+    TaskDefinition.objects.update(parameters={})
+    fits, too_deep = send_many([Call(TASK), Call(TASK)])
+    write(fits, column, nested(DEPTH))
+    write(too_deep, column, nested(DEPTH + 1))
+    assert Relay().drain() == 1
+    assert state(fits)[0] == Status.PUBLISHED
+    assert state(too_deep)[0] == Status.DEAD
+    assert f"is nested more than {DEPTH} levels deep" in state(too_deep)[1]
+    with pytest.raises(InvalidArguments, match=f"is nested more than {DEPTH} levels deep"):
+        send_task(TASK, **{column: json.loads(nested(DEPTH + 1))})
 
 
 def test_an_odd_row_that_was_corrected_is_published_after_a_requeue() -> None:
@@ -176,3 +237,16 @@ def test_whatever_stands_in_a_row_its_neighbours_arrive(column: str, value: Any)
     status, reason = state(odd)
     assert status != Status.CLAIMED
     assert reason or status != Status.DEAD or column in ("status", "last_error")
+
+
+@pytest.mark.parametrize("value", ["infinity", "-infinity"])
+@pytest.mark.parametrize("column", ["available_at", "created_at", "expires_at", "published_at"])
+def test_the_log_shows_a_message_of_a_time_without_end(admin_client: Client, column: str, value: str) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL has such times")
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    write(message, column, value)
+    assert admin_client.get(reverse("admin:dispatch_outboxmessage_changelist")).status_code == 200
+    assert (
+        admin_client.get(reverse("admin:dispatch_outboxmessage_change", args=[message.pk])).status_code == 200
+    )

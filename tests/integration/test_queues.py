@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +25,14 @@ from tests.integration.conftest import Broker
 from tests.support.brokers import delete_queue, read_all, task_ids
 from tests.support.proxy import Proxy
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
+from tests.support.stacks import eventually
 
 #: Redis has no exchanges, no queue arguments and no count of consumers, so that none can differ.
 RABBITMQ = pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 #: On a shared RabbitMQ workers of others may run.
 REDIS = pytest.mark.parametrize("broker", ["redis"], indirect=True)
+#: Transport options by which RabbitMQ has what was published.
+CONFIRMED = {"confirm_publish": True}
 
 
 pytestmark = pytest.mark.slow
@@ -72,7 +74,7 @@ def exists(url: str, queue: str) -> bool:
 @pytest.fixture
 def declared_otherwise(broker: Broker) -> Broker:
     """RabbitMQ holds the queue with arguments that the registry does not have, and a message in it."""
-    with kombu.Connection(broker.url) as connection:
+    with kombu.Connection(broker.url, transport_options=CONFIRMED) as connection:
         queue = kombu.Queue(broker.queue, queue_arguments={"x-max-priority": 5})
         queue.bind(connection.channel()).declare()
         connection.Producer().publish({}, routing_key=broker.queue)
@@ -216,7 +218,7 @@ def test_declared_bindings_bring_messages_into_the_queue(broker: Broker) -> None
         Binding.objects.create(queue=queue, exchange=exchange, routing_key=key)
     try:
         assert run("declare", broker.queue) == f"{broker.queue}: declared\n"
-        with kombu.Connection(broker.url) as connection:
+        with kombu.Connection(broker.url, transport_options=CONFIRMED) as connection:
             producer = connection.Producer()
             for key in ("audio.wav", "video", "text"):
                 target = kombu.Exchange(name, type="topic")
@@ -317,7 +319,8 @@ def test_peeking_shows_messages_in_their_turn_and_takes_none_away(broker: Broker
         (low, 0),
     ]
     assert [message.task_id for message in queues.peek(broker.queue, 3)] == [high, first, second]
-    time.sleep(0.1)  # RabbitMQ takes them back a moment after the last one was handed out
+    # RabbitMQ takes them back a moment after the last one was handed out.
+    eventually(lambda: line(broker.queue)["ready"] == 4)
     assert task_ids(broker.url, broker.queue) == [high, first, second, low]
 
 
@@ -343,13 +346,33 @@ def test_an_empty_queue_has_nothing_to_show(broker: Broker) -> None:
 
 def test_a_message_that_is_not_celerys_is_shown_as_such(broker: Broker) -> None:
     run("declare", broker.queue)
-    with kombu.Connection(broker.url) as connection:
+    with kombu.Connection(broker.url, transport_options=CONFIRMED) as connection:
         connection.Producer().publish(b"\xff", routing_key=broker.queue, content_type="x/y")
         if broker.kind == "redis":
             connection.channel().client.lpush(broker.queue, "no envelope", "[]", "[" * 100_000)
     seen = queues.peek(broker.queue, 10)
     assert {message.task for message in seen} == {"(not a message of Celery)"}
     assert len(seen) == (4 if broker.kind == "redis" else 1)
+
+
+@REDIS
+def test_whatever_stands_in_a_header_it_is_shown_in_json_and_in_lines(broker: Broker) -> None:
+    deep = "[" * 800 + "]" * 800
+    odd = r'"id": "\ud800", "\udc80": "\ud800", "nan": NaN, "line": "\u001b\n"'
+    headers = f'{{"task": {deep}, "deep": {deep}, {odd}}}'
+    text = f'{{"headers": {headers}, "properties": {{}}, "body": ""}}'
+    with kombu.Connection(broker.url) as connection:
+        connection.channel().client.lpush(broker.queue, text)
+    [message] = json.loads(run("peek", broker.queue, "--format", "json"), parse_constant=pytest.fail)
+    assert message["task"].startswith("[[[[")
+    assert message["headers"]["deep"] == message["task"]
+    assert message["headers"] | {"deep": ""} == {
+        "deep": "",
+        "\ufffd": "\ufffd",
+        "nan": "nan",
+        "line": "\x1b\n",
+    }
+    assert "   line: \\x1b\\n\n" in run("peek", broker.queue)
 
 
 @RABBITMQ
@@ -368,7 +391,7 @@ def prefixed(
     redis_url: str, broker_settings: Callable[..., None], unique: str, transactional_db: None
 ) -> str:
     options = {"broker_transport_options": {"global_keyprefix": "app:", "priority_steps": [0, 5], "sep": ":"}}
-    broker_settings("", brokers={"default": {"URL": redis_url, "CONF": options}}, BROKER_TIMEOUT=0.3)
+    broker_settings("", brokers={"default": {"URL": redis_url, "CONF": options}}, BROKER_TIMEOUT=1)
     make_registry(queue=unique)
     return unique
 

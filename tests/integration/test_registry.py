@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from dispatch import registry
-from dispatch.exceptions import UnknownTask
-from dispatch.models import Binding, Exchange, Queue, Route, TaskDefinition
+from dispatch.api import send_task
+from dispatch.exceptions import TaskDisabled, UnknownTask
+from dispatch.models import Binding, Exchange, Manifest, Queue, Route, TaskDefinition
+from dispatch.registry.snapshot_loader import load
 from tests.support.databases import elsewhere
-from tests.support.registry import make_queue, make_registry, make_task, make_trigger
+from tests.support.registry import (
+    ARGUMENTS,
+    ODD_DEFINITIONS,
+    TASK,
+    make_queue,
+    make_registry,
+    make_task,
+    make_trigger,
+    write_past_the_form,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,9 +45,7 @@ def known_tasks() -> set[str]:
 
 
 def test_loading_takes_the_same_number_of_queries_whatever_the_size() -> None:
-    def load() -> int:
-        from dispatch.registry.snapshot_loader import load
-
+    def count() -> int:
         with CaptureQueriesContext(connection) as queries:
             load("default")
         return len(queries)
@@ -44,7 +55,7 @@ def test_loading_takes_the_same_number_of_queries_whatever_the_size() -> None:
     Binding.objects.create(
         queue=Queue.objects.first(), exchange=Exchange.objects.create(name="x"), routing_key="a"
     )
-    small = load()
+    small = count()
     for number in range(30):
         make_trigger(task, "created", name=f"trigger {number}", when=("kind", "equals", "text"))
         queue = make_queue(f"queue {number}")
@@ -53,7 +64,38 @@ def test_loading_takes_the_same_number_of_queries_whatever_the_size() -> None:
         )
         Route.objects.create(pattern=f"task{number}.*", queue=queue)
         make_task(f"task{number}.do", queue=queue)
-    assert load() == small <= 10
+    assert count() == small <= 10
+
+
+def test_loading_reads_no_list_of_a_manifest_and_no_schema() -> None:
+    """A manifest holds the names of all its tasks: read with each of them, 9,000 ended the process."""
+    imported = Manifest.objects.create(worker="w", checksum="x", offers=["a", "b"], queues=[])
+    for name in imported.offers:
+        make_task(
+            name, manifest=imported, retired_at=timezone.now(), description="d", returns={"type": "null"}
+        )
+    with CaptureQueriesContext(connection) as queries:
+        tasks = load("default").tasks
+        assert "when w no longer offered it" in tasks["a"].retired
+    [query] = [each["sql"] for each in queries if "dispatch_manifest" in each["sql"]]
+    assert not re.search("offers|queues|description|returns|worker_options", query)
+    assert [name for name, task in tasks.items() if "_read" in vars(task.parameters)] == []
+    tasks["a"].check((), ARGUMENTS)
+    assert [name for name, task in tasks.items() if "_read" in vars(task.parameters)] == ["a"]
+
+
+@pytest.mark.parametrize(("column", "text"), ODD_DEFINITIONS)
+def test_a_definition_written_past_its_form_is_told_of_and_stops_no_other(column: str, text: str) -> None:
+    make_registry()
+    make_task("odd")
+    write_past_the_form(TaskDefinition, column, text, name="odd")
+    send_task(TASK, kwargs=ARGUMENTS)
+    task = registry.current().tasks["odd"]
+    if column in ("parameters", "sensitive_parameters"):
+        with pytest.raises(TaskDisabled, match=r"'odd' cannot be sent. Its definition cannot be used: "):
+            send_task("odd", kwargs=ARGUMENTS)
+    if column == "sensitive_parameters":
+        assert task.mask([1], {"token": 1}) == (["***"], {"token": "***"})
 
 
 def test_within_the_ttl_nothing_is_asked(ttl: Callable[[float], None]) -> None:
@@ -67,7 +109,7 @@ def test_within_the_ttl_nothing_is_asked(ttl: Callable[[float], None]) -> None:
 
 
 def test_a_change_of_this_process_is_seen_whatever_the_ttl(ttl: Callable[[float], None]) -> None:
-    ttl(1e9)  # longer than any machine has been up
+    ttl(31_536_000)  # longer than any machine has been up
     make_registry()
     registry.current()
     make_task("another")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,15 +15,18 @@ import pytest
 from asgiref.sync import async_to_sync
 from celery import Celery
 from django.db import DataError, InterfaceError, OperationalError
+from django.forms import model_to_dict
 from django.utils import timezone
 
 from dispatch.api import Call, UnknownTask, asend_task, message_published, send_many, send_task
 from dispatch.client.amqp_confirms import Confirming
+from dispatch.client.publisher import Publisher
 from dispatch.client.redis_pipeline import Pipelining
+from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.database import database_now
 from dispatch.outbox import requeue
-from dispatch.relay import Relay, settling
+from dispatch.relay import Relay, loop, settling
 from dispatch.relay.claims import claim
 from dispatch.relay.settling import Outcome, settle
 from tests.integration.conftest import Broker
@@ -175,7 +180,7 @@ def test_asend_task_enqueues_from_async_code(broker: Broker, relay: Relay) -> No
 def test_a_task_that_left_the_registry_is_tried_again_and_then_dead(
     broker: Broker, relay: Relay, settings: object, broker_settings: Callable[..., None]
 ) -> None:
-    broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_BASE=0)
+    broker_settings(broker.url, MAX_ATTEMPTS=2, BACKOFF_MAX=0)
     message = send_task(TASK, kwargs=ARGUMENTS)
     TaskDefinition.objects.all().delete()
     relay.step()
@@ -244,9 +249,10 @@ def then_stop(relay: Relay, publish: Callable[..., None]) -> Callable[..., None]
     return publish_and_stop
 
 
-@pytest.mark.skipif(
-    not hasattr(kombu.Producer, "batch"), reason="kombu before 5.7 publishes to Redis one by one"
-)
+def counts() -> dict[str, int]:
+    return dict(Counter(OutboxMessage.objects.values_list("status", flat=True)))
+
+
 def test_a_relay_that_is_told_to_stop_releases_the_rest_of_its_batch(
     broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,9 +261,59 @@ def test_a_relay_that_is_told_to_stop_releases_the_rest_of_its_batch(
         monkeypatch.setattr(way, "limit", 2)
         monkeypatch.setattr(way, "publish", then_stop(relay, way.publish))
     relay.run()
-    counts = {status: OutboxMessage.objects.filter(status=status).count() for status in Status}
-    assert (counts["published"], counts["pending"], counts["claimed"]) == (2, 3, 0)
+    assert counts() == {Status.PUBLISHED: 2, Status.PENDING: 3}
     assert len(read_all(broker.url, broker.queue)) == 2
+
+
+def test_a_relay_claims_and_settles_while_its_broker_works_and_gives_back_at_its_end_what_is_not_begun(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "RELAY_BATCH_SIZE": 2}
+    gate, publish = threading.Semaphore(0), Publisher.publish_batch
+
+    def wait_and_publish(*args: Any, **options: Any) -> Any:
+        gate.acquire()
+        return publish(*args, **options)
+
+    monkeypatch.setattr(Publisher, "publish_batch", wait_and_publish)
+    monkeypatch.setattr(loop, "PATIENCE", 0.01)
+    send_many(Call(TASK, [str(number), "text"]) for number in range(6))
+    for claimed in (2, 4, 4):  # one batch is under way, another is ready, and no more
+        relay._batch()
+        assert counts() == {Status.CLAIMED: claimed, Status.PENDING: 6 - claimed}
+    gate.release()
+    while not relay._batch():
+        pass
+    assert counts() == {Status.PUBLISHED: 2, Status.CLAIMED: 2, Status.PENDING: 2}
+    relay._batch()
+    assert counts() == {Status.PUBLISHED: 2, Status.CLAIMED: 4}
+    gate.release()
+    relay.stop.set()
+    relay.run()
+    assert counts() == {Status.PUBLISHED: 2, Status.PENDING: 4}
+    assert [body(message)[0][0] for message in read_all(broker.url, broker.queue)] == ["0", "1"]
+
+
+def test_a_batch_that_is_ready_for_a_broker_that_failed_is_not_tried(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "RELAY_BATCH_SIZE": 1}
+    relay.breakers.base = 60
+    gate, tried = threading.Event(), []
+
+    def fail(publisher: Publisher) -> Any:
+        tried.append(gate.wait())
+        raise BrokerUnavailable("gone")
+
+    monkeypatch.setattr(Publisher, "_open", fail)
+    send_many([Call(TASK, kwargs=ARGUMENTS)] * 2)
+    relay._batch()
+    relay._batch()
+    gate.set()
+    relay._batch()
+    relay._rest()
+    assert tried == [True]
+    assert counts() == {Status.PENDING: 2}
 
 
 def test_a_relay_waits_for_a_database_that_is_away(
@@ -324,6 +380,21 @@ def test_who_listens_hears_of_a_message_whose_record_failed_at_first(
     assert heard == [message.pk]
 
 
+def test_who_listens_is_given_each_column_of_the_message_as_it_is_now(broker: Broker, relay: Relay) -> None:
+    expires = timezone.now() + dt.timedelta(hours=1)
+    message = send_task(TASK, kwargs=ARGUMENTS, expires=expires)
+    heard: list[dict[str, Any]] = []
+    message_published.connect(
+        lambda message, **_: heard.append(model_to_dict(message)), weak=False, dispatch_uid="test"
+    )
+    try:
+        relay.step()
+    finally:
+        message_published.disconnect(dispatch_uid="test")
+    assert heard == [model_to_dict(OutboxMessage.objects.get(pk=message.pk))]
+    assert (heard[0]["status"], heard[0]["expires_at"]) == (Status.PUBLISHED, expires)
+
+
 def test_a_record_that_still_fails_when_the_lease_is_over_is_left_to_the_next_relay(
     transactional_db: None, failing: list[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -347,9 +418,7 @@ def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
     [row] = claim("default", 10, lease=60)
     unsettled = settling.Unsettled("default")
     unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], seconds=60)
-    failing += [DataError("Incorrect string value")]
-    with pytest.raises(DataError):
-        unsettled.settle()
+    failing += [DataError("Incorrect string value")] * 2  # with the others of its batch, and alone
     assert len(unsettled.settle()) == 1
     assert OutboxMessage.objects.get().last_error == r"so \ud83d\ude00"
 

@@ -12,7 +12,7 @@ from typing import Any
 import kombu
 import pytest
 from celery import Celery
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
@@ -23,8 +23,9 @@ from dispatch.results import Collector
 from project.notes.models import Note
 from tests.support import servers
 from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger
+from tests.support.result_backends import READS_SQL
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("at_each_sweep")]
 
 
 @pytest.fixture(params=["redis", "file", "database"])
@@ -104,7 +105,11 @@ def own_postgresql(unique: str) -> Iterator[str]:
 def test_the_end_of_a_task_in_postgresql_is_local_to_its_sessions(
     own_postgresql: str, broker_settings: Callable[..., None]
 ) -> None:
-    entry = {"URL": "memory://", "RESULT_BACKEND": own_postgresql, "CONF": {"timezone": "Asia/Tokyo"}}
+    entry = {
+        "URL": "memory://",
+        "RESULT_BACKEND": own_postgresql,
+        "CONF": READS_SQL | {"timezone": "Asia/Tokyo"},
+    }
     broker_settings("", brokers={"default": entry})
     make_registry()
     message = published()
@@ -192,7 +197,7 @@ def test_a_receiver_that_fails_undoes_the_result_and_is_called_again(worker: Cel
         assert not TaskResult.objects.exists()
         assert not Note.objects.exists()
         assert "RuntimeError: not now" in OutboxMessage.objects.get().last_error
-        collector._not_before.clear()
+        collector.results.not_before.clear()
         assert collector.sweep() == 1
     finally:
         task_finished.disconnect(dispatch_uid="test")
@@ -260,7 +265,7 @@ def test_two_collectors_handle_each_result_once(
         collector = Collector()
         for _ in range(3):
             handled.append(collector.sweep())
-            collector._not_before.clear()
+            collector.results.not_before.clear()
         connections.close_all()
 
     threads = [threading.Thread(target=collect) for _ in range(2)]
@@ -279,7 +284,7 @@ def test_a_result_backend_that_is_away_is_waited_for(broker_settings: Callable[.
     published()
     collector = Collector()
     assert collector.sweep() == 0
-    assert "default" in collector._failures
+    assert "default" in collector.backends.failures
 
 
 def test_a_worker_that_writes_to_django_db_itself_is_supported(
@@ -295,3 +300,27 @@ def test_a_worker_that_writes_to_django_db_itself_is_supported(
     assert [collector.sweep(), collector.sweep()] == [1, 0]
     assert received == [(str(message.pk), "SUCCESS")]
     assert TaskResult.objects.count() == 1
+
+
+@pytest.mark.parametrize("moment", ["infinity", "2026-99-99 00:00"])
+def test_a_row_of_a_worker_that_cannot_be_read_is_told_on_its_message_and_its_neighbours_are_handled(
+    broker_settings: Callable[..., None], received: list[tuple[str, str]], moment: str
+) -> None:
+    if connection.vendor == "mysql" or (connection.vendor == "postgresql") != (moment == "infinity"):
+        pytest.skip("this database refuses such a time")
+    broker_settings("memory://", "django-db")
+    make_registry()
+    odd, fine = published(), published()
+    for message in (odd, fine):
+        TaskResult.objects.store_result("application/json", "utf-8", str(message.pk), "1", "SUCCESS")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_results_taskresult SET date_done = %s WHERE task_id = %s",
+            [moment, str(odd.pk)],
+        )
+    collector = Collector()
+    assert [collector.sweep(), collector.sweep()] == [1, 0]
+    assert received == [(str(fine.pk), "SUCCESS")]
+    odd.refresh_from_db()
+    assert odd.handled_at
+    assert odd.last_error.startswith("The result cannot be read: ")

@@ -230,6 +230,10 @@ def test_arguments_that_are_too_long_are_refused_where_code_sends_and_a_dead_mes
     task: TaskDefinition, settings: Any
 ) -> None:
     settings.DISPATCH = {**settings.DISPATCH, "MAX_ARGUMENTS_SIZE": 50}
+    with pytest.raises(
+        InvalidArguments, match="MAX_ARGUMENTS_SIZE"
+    ):  # before a schema that would refuse it too
+        send_task(TASK, kwargs={"note_id": 5, "text": ["x"] * 100})
     with pytest.raises(InvalidArguments, match=r"MAX_ARGUMENTS_SIZE.* /kwargs/text \(102 bytes\)"):
         send_task(TASK, kwargs={"note_id": "1", "text": "x" * 100})
     assert not OutboxMessage.objects.exists()

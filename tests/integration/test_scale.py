@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -10,15 +11,18 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from dispatch import registry
+from dispatch import health, registry
 from dispatch.api import Call, send_many, send_task
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue, Route, TaskDefinition
+from dispatch.outbox.retention import Pruning, first_id
 from dispatch.relay import Relay, loop
 from dispatch.relay.backlog_rerouting import CHUNK, Walk
 from dispatch.relay.claims import claim
+from dispatch.triggers.recent_messages import MOST_COUNTED, recent
 from tests.support.backlog import restamp
 from tests.support.bulk import analyze, multiply
-from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
+from tests.support.old_messages import DAY, message
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, waiting
 from tests.support.routers import BY_LENGTH, ROUTERS
 from tests.support.stacks import eventually
 
@@ -108,7 +112,7 @@ def test_a_claim_reads_nothing_of_a_million_paused_messages(relay: Relay, kind: 
     multiply(held, MILLION)
     names = ["default", *("llm",) * (kind == "task"), *(make_queue(f"open {n}").name for n in range(3))]
     passing = send_many(Call(OTHER, kwargs=ARGUMENTS, queue=name) for name in names for _ in range(5))
-    without = relay._left_alone(registry.current())
+    without = relay.batches.left_alone(registry.current())
     claimed: list[OutboxMessage] = []
     read = rows_read(lambda: claimed.extend(claim("default", 200, 60, without=without)))
     assert {row.pk for row in claimed} == {row.pk for row in passing}
@@ -121,12 +125,26 @@ def test_a_claim_reads_nothing_of_a_million_paused_messages(relay: Relay, kind: 
     assert OutboxMessage.objects.filter(status="pending").count() == MILLION + 1, "nothing is lost"
 
 
+def test_a_claim_reads_no_more_of_a_million_messages_that_are_due_than_of_a_thousand() -> None:
+    first = send_task(TASK, kwargs=ARGUMENTS)
+    OutboxMessage.objects.update(available_at="2025-01-01 00:00Z")
+    read = []
+    for number, count in enumerate((1_000, MILLION)):
+        multiply(first, count, prefix=f"000{number}")
+        claimed: list[OutboxMessage] = []
+        read.append(rows_read(lambda: claimed.extend(claim("default", 200, 60))))  # noqa: B023
+        assert len(claimed) == 200
+        OutboxMessage.objects.update(status="pending", lease_token=None, lease_expires_at=None)
+    assert OutboxMessage.objects.filter(status="pending").count() == MILLION + 1_001
+    assert read[1] < 2 * read[0]
+
+
 def test_messages_that_waited_before_their_task_was_paused_are_soon_out_of_the_way(relay: Relay) -> None:
     multiply(send_task(TASK, kwargs=ARGUMENTS), MANY)
     passing = send_task(OTHER, kwargs=ARGUMENTS, queue="llm")
     pause("task")
     assert restamp("default", registry.current()) == MANY + 1
-    without = relay._left_alone(registry.current())
+    without = relay.batches.left_alone(registry.current())
 
     def reads_little() -> bool:
         analyze()
@@ -190,7 +208,7 @@ def test_the_relay_goes_on_publishing_while_the_backlog_moves(
     monkeypatch.setattr(loop, "RESTAMP_SLICE", 0.0)
     backlog(ARGUMENTS)
     move_route()
-    assert relay.step() == 200
+    assert relay.step() == 500
     moved = OutboxMessage.objects.filter(status="pending", queue="moved").count()
     assert 0 < moved <= MANY // 2, "it does not wait for all of them"
     published = OutboxMessage.objects.filter(status="published")
@@ -262,3 +280,44 @@ def repeat_until_done(walk: Walk) -> None:
         except OperationalError:
             if connection.vendor != "mysql":
                 raise
+
+
+# -- who looks ------------------------------------------------------------------------------------
+
+
+def test_a_look_at_the_health_reads_little_of_a_full_outbox(broker_settings: Callable[..., None]) -> None:
+    broker_settings("memory://", "redis://127.0.0.1:1/0")
+    for prefix, status in {"0000": "pending", "0001": "published", "0002": "dead"}.items():
+        multiply(waiting("llm", seconds=7_200, status=status), MANY, prefix)
+    seen: list[health.Health] = []
+    read = rows_read(lambda: seen.append(health.look("default")))
+    [found] = seen
+    assert (found.dead, found.awaited) == (health.MOST_COUNTED, health.MOST_COUNTED)
+    assert [(line.queue, line.pending) for line in found.queues] == [("default", 0), ("llm", 1_000)]
+    assert read < 20_000
+
+
+def test_what_triggers_sent_lately_is_read_off_the_ends_of_a_full_outbox() -> None:
+    for prefix, status in {"0000": "published", "0001": "dead"}.items():
+        row = waiting("llm", status=status, origin="trigger", origin_name="On save")
+        multiply(row, MANY, prefix)
+    found: list[Any] = []
+    read = rows_read(lambda: found.append(recent("default")))
+    assert list(found[0]) == ["On save"]
+    assert found[0]["On save"].sent == MOST_COUNTED
+    assert found[0]["On save"].dead is not None
+    assert read < 4 * MOST_COUNTED
+
+
+# -- what is old ----------------------------------------------------------------------------------
+
+
+def test_pruning_reads_nothing_of_a_million_messages_that_are_kept() -> None:
+    now = dt.datetime.now(dt.UTC)
+    young = OutboxMessage.objects.get(pk=message("published", 1))
+    multiply(young, MILLION, prefix=f"{first_id(now).int >> 112:04x}")  # of the last 50 days
+    message("published", 200)
+    pruned: list[int] = []
+    read = rows_read(lambda: pruned.extend(Pruning("default", {"published": 100 * DAY}).steps()))
+    assert sum(pruned) == 1
+    assert read < 5_000

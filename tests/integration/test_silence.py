@@ -209,21 +209,21 @@ def test_a_dead_result_backend_is_left_after_one_attempt(
     assert [collector.sweep(), collector.sweep()] == [1, 0]
     assert "The result backend of broker 'bad' cannot be" in caplog.text
     assert "s3cret" not in caplog.text
-    assert collector._failures == {"bad": 1}
+    assert collector.backends.failures == {"bad": 1}
 
 
 def test_an_answer_that_comes_between_two_sweeps_is_handled_by_the_second(
     point: Callable[..., None], worker: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, asked = threading.Event(), []
-    monkeypatch.setattr("dispatch.results.CHUNK", 1)
+    monkeypatch.setattr("dispatch.results.schedule.CHUNK", 1)
 
     def slowly(alias: str, task_ids: list[str]) -> Any:
         gate.wait()
         asked.append(task_ids)
         return finished(alias, task_ids)
 
-    monkeypatch.setattr("dispatch.results.finished", slowly)
+    monkeypatch.setattr("dispatch.results.collector.finished", slowly)
     point(NEVER)
     for _ in range(3):
         worker.backend.store_result(published("good"), 1, "SUCCESS")

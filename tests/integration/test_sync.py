@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -12,17 +13,33 @@ from typing import Any
 import pytest
 from django.db import connections
 from django.db.models import ProtectedError
+from django.test.utils import CaptureQueriesContext
 
 from dispatch import contract, outbox, registry
 from dispatch.api import Call, TaskRetired, send_many, send_task
-from dispatch.contract import pending_messages
+from dispatch.contract import pending_messages, verify
 from dispatch.core import manifest
 from dispatch.core.schema.breaking_changes import Change
-from dispatch.models import Manifest, OutboxMessage, RegistryVersion, Route, TaskDefinition, TriggerArgument
+from dispatch.models import (
+    Exchange,
+    Manifest,
+    OutboxMessage,
+    Queue,
+    RegistryVersion,
+    Route,
+    TaskDefinition,
+    TriggerArgument,
+)
 from dispatch.relay import Relay
 from project.notes.models import Note
 from tests.support.databases import elsewhere
-from tests.support.registry import make_queue, make_task, make_trigger
+from tests.support.registry import (
+    ODD_DEFINITIONS,
+    make_queue,
+    make_task,
+    make_trigger,
+    write_past_the_form,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,6 +89,93 @@ def broken(result: contract.Synced) -> list[tuple[str, str]]:
 @pytest.fixture(autouse=True)
 def fresh(no_ttl: None) -> None:
     make_queue("default", is_default=True)
+
+
+# -- the queues that the worker's code sets -------------------------------------------------
+
+
+WEB = {"queue": "web"}
+
+
+def target(name: str = SUMMARIZE) -> tuple[str | None, str | None, str]:
+    row = TaskDefinition.objects.select_related("queue", "exchange").get(name=name)
+    return (
+        row.queue.name if row.queue else None,
+        row.exchange.name if row.exchange else None,
+        row.routing_key,
+    )
+
+
+def own(result: contract.Synced) -> list[tuple[str, str, str]]:
+    return [(each.task, each.place, each.problem) for each in result.own_queues]
+
+
+def test_a_queue_that_the_workers_code_sets_is_told_and_brought_where_that_is_asked() -> None:
+    offered = offers(
+        offer(options=WEB),
+        offer(PREVIEW),
+        queues=[{"name": "web", "durable": False, "arguments": {"x-max-priority": 9, "x-expires": 5}}],
+    )
+    assert own(contract.sync(offered)) == [(SUMMARIZE, "queue 'web'", "")]
+    assert target() == (None, None, "")
+    assert own(contract.sync(offered, dry_run=True, own_queues=True)) == [(SUMMARIZE, "queue 'web'", "")]
+    assert target() == (None, None, "")
+    assert own(contract.sync(offered, own_queues=True)) == [(SUMMARIZE, "queue 'web'", "")]
+    assert (target(), target(PREVIEW)) == (("web", None, ""), (None, None, ""))
+    assert registry.current().destination(SUMMARIZE).queue == "web"
+    queue = Queue.objects.get(name="web")
+    assert (queue.broker, queue.durable, queue.max_priority, queue.arguments) == (
+        "default",
+        False,
+        9,
+        {"x-expires": 5},
+    )
+    assert own(contract.sync(offered)) == []
+
+
+def test_a_queue_that_was_brought_follows_the_worker_and_one_that_was_chosen_stays() -> None:
+    contract.sync(offers(offer(options=WEB), offer(PREVIEW, options=WEB)), own_queues=True)
+    TaskDefinition.objects.filter(name=PREVIEW).update(queue=Queue.objects.get(name="default"))
+    changed = offers(offer(options={"queue": "mail"}), offer(PREVIEW, options={"queue": "mail"}))
+    assert own(contract.sync(changed, own_queues=True)) == [(SUMMARIZE, "queue 'mail'", "")]
+    assert (target(), target(PREVIEW)) == (("mail", None, ""), ("default", None, ""))
+
+
+def test_a_task_that_the_routes_send_there_already_is_not_told() -> None:
+    Route.objects.create(pattern="worker.*", queue=make_queue("web"))
+    assert own(contract.sync(offers(offer(options=WEB)))) == []
+
+
+def test_an_exchange_that_the_workers_code_sets_is_brought_where_the_registry_has_it() -> None:
+    offered = offers(offer(options={"exchange": "media", "routing_key": "media.a"}))
+    [(_, place, problem)] = own(contract.sync(offered, own_queues=True))
+    assert (place, problem) == (
+        "exchange 'media' (media.a)",
+        "the registry has no such exchange: add it with its bindings, or import it",
+    )
+    exchange = Exchange.objects.create(name="media", type="topic")
+    make_queue("media").bindings.create(exchange=exchange, routing_key="media.#")
+    assert own(contract.sync(offered, own_queues=True)) == [(SUMMARIZE, place, "")]
+    assert target() == (None, "media", "media.a")
+
+
+def test_a_queue_that_cannot_be_added_is_told_and_stops_no_other() -> None:
+    offered = offers(offer(options={"queue": "q" * 201}), offer(PREVIEW, options=WEB))
+    told = own(contract.sync(offered, own_queues=True))
+    assert [name for name, _, problem in told if problem] == [SUMMARIZE]
+    assert (target(), target(PREVIEW)) == ((None, None, ""), ("web", None, ""))
+
+
+def test_a_task_that_the_manifest_cannot_describe_is_not_retired() -> None:
+    contract.sync(offers(offer(), offer(PREVIEW)))
+    left_out = [{"name": PREVIEW, "reason": "it is odd."}]
+    result = contract.sync(offers(offer(), left_out=left_out, version="1.1"))
+    assert result.difference.missing == ()
+    assert result.difference.warnings == (
+        f"{PREVIEW} is left out of the manifest, and stays as it is: it is odd.",
+    )
+    assert Manifest.objects.first().offers == sorted([SUMMARIZE, PREVIEW])
+    send_task(PREVIEW, kwargs={"note_id": "1", "text": "x"})
 
 
 # -- what is written ------------------------------------------------------------------------
@@ -176,6 +280,51 @@ def test_a_definition_written_past_the_form_is_replaced() -> None:
     assert TaskDefinition.objects.get().parameters["type"] == "object"
 
 
+@pytest.mark.parametrize(("column", "text"), ODD_DEFINITIONS)
+def test_whatever_stands_in_a_definition_the_next_import_writes_it_anew(column: str, text: str) -> None:
+    first = offers(offer(options={"ignore_result": True}), offer(PREVIEW))
+    contract.sync(first)
+    before = TaskDefinition.objects.values().get(name=SUMMARIZE)
+    write_past_the_form(TaskDefinition, column, text, name=SUMMARIZE)
+    for manifest_of in (first, offers(offer("other"), worker="another"), first):
+        contract.sync(manifest_of, dry_run=True)
+        result = contract.sync(manifest_of, refuse_breaking=True)
+        assert result.applied
+    assert TaskDefinition.objects.values().get(name=SUMMARIZE) == before
+    verify("default")
+
+
+def test_a_breaking_change_is_one_whatever_else_of_the_definition_is_odd() -> None:
+    contract.sync(offers(offer(returns={"type": "null"})))
+    for column, text in (("returns", '{"type": 5}'), ("worker_options", "5"), ("sensitive_parameters", "5")):
+        write_past_the_form(TaskDefinition, column, text, name=SUMMARIZE)
+        assert contract.sync(offers(offer(SUMMARIZE, "text")), dry_run=True).difference.breaking
+
+
+@pytest.mark.parametrize("column", ["offers", "queues", "changes"])
+@pytest.mark.parametrize(
+    "text", ["5", '"text"', "[1]", '[{"name": 5}]', '[{"name": "llm"}]', "{}", "[1%s]" % ("0" * 5_000)]
+)
+def test_whatever_stands_in_an_imported_manifest_the_next_is_imported(column: str, text: str) -> None:
+    first = offers(offer(), queues=[{"name": "llm", "durable": True, "arguments": {}}])
+    contract.sync(first)
+    write_past_the_form(Manifest, column, text, worker="worker")
+    verify("default")
+    for manifest_of in (offers(offer(PREVIEW), worker="another"), offers(offer(), version="2.0"), first):
+        assert contract.sync(manifest_of).applied
+    assert set(Manifest.objects.get(checksum=first.checksum).offers) == {SUMMARIZE}
+
+
+def test_no_list_of_a_manifest_is_read_with_each_of_its_tasks() -> None:
+    document = offers(*(offer(f"task{number}") for number in range(3)))
+    contract.sync(document)
+    with CaptureQueriesContext(connections["default"]) as queries:
+        contract.sync(document)
+    joined = [query["sql"] for query in queries if re.search("JOIN .?dispatch_manifest", query["sql"])]
+    assert joined
+    assert [sql for sql in joined if re.search(r"SELECT .*(offers|queues|changes).* FROM", sql)] == []
+
+
 # -- what is told ---------------------------------------------------------------------------
 
 
@@ -225,6 +374,25 @@ def test_an_older_version_of_the_worker_is_warned_of() -> None:
     assert warning.startswith("This manifest is of version 1.9.2, and that of 1.10.0 was imported on ")
     assert not contract.sync(offers(offer(), version="1.10"), dry_run=True).difference.warnings
     assert not contract.sync(offers(offer(), version="abc"), dry_run=True).difference.warnings
+
+
+def test_a_manifest_keeps_what_its_last_import_changed() -> None:
+    first, second = offers(offer()), offers(offer(), offer(PREVIEW), version="2.0")
+    contract.sync(first)
+    contract.sync(second)
+    nothing = {"added": [], "changed": [], "returned": [], "missing": []}
+    assert Manifest.objects.get(version="2.0").changes == nothing | {"added": [PREVIEW]}
+    contract.sync(first)
+    assert Manifest.objects.get(version="1.0").changes == nothing | {"missing": [PREVIEW]}
+
+
+def test_what_differs_from_what_was_looked_at_is_not_written() -> None:
+    looked = contract.sync(offers(offer()), dry_run=True)
+    make_task(SUMMARIZE)
+    assert not contract.sync(offers(offer()), expected=looked.fingerprint).applied
+    assert not Manifest.objects.exists()
+    looked = contract.sync(offers(offer()), dry_run=True)
+    assert contract.sync(offers(offer()), expected=looked.fingerprint).applied
 
 
 def test_going_back_to_an_earlier_manifest_makes_it_the_last_one() -> None:

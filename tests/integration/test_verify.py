@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from dispatch.models import Manifest, TaskDefinition
 from tests.integration.conftest import Broker
 from tests.support.proxy import Proxy
-from tests.support.registry import TASK
+from tests.support.registry import TASK, make_registry
 
 #: On a shared RabbitMQ workers of others may run.
 REDIS = pytest.mark.parametrize("broker", ["redis"], indirect=True)
@@ -23,10 +24,11 @@ REDIS = pytest.mark.parametrize("broker", ["redis"], indirect=True)
 pytestmark = pytest.mark.slow
 
 
-def verify() -> list[dict[str, Any]]:
+def verify(*ignored: str) -> list[dict[str, Any]]:
     output = io.StringIO()
+    arguments = [f"--ignore={each}" for each in ignored]
     with pytest.raises(CommandError, match="Registry and workers disagree"):
-        call_command("dispatch", "verify", "--live", "--format", "json", stdout=output)
+        call_command("dispatch", "verify", "--live", "--format", "json", *arguments, stdout=output)
     found: list[dict[str, Any]] = json.loads(output.getvalue())["findings"]
     return found
 
@@ -86,6 +88,42 @@ def test_no_answer_of_any_worker_is_one_finding_for_the_broker(
     broker: Broker, imported: None, broker_settings: Callable[..., None]
 ) -> None:
     broker_settings(broker.url, BROKER_TIMEOUT=0.5)
-    [found] = verify()
+    [found] = verify("C056")
     assert found["id"] == "C052"
     assert f"queue {broker.queue} there" in found["sentence"]
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        ("appendonly=no", {"C056": "no append-only file: when it ends it loses all messages since"}),
+        ("appendonly=yes appendfsync=everysec", {"C056": "appendfsync everysec: when its machine fails"}),
+        ("appendonly=yes appendfsync=no", {"C056": "about 30 s"}),
+        ("appendonly=yes appendfsync=always", {}),
+        ("appendonly=yes appendfsync=always maxmemory=1gb maxmemory-policy=volatile-lru", {}),
+        (
+            "appendonly=yes appendfsync=always maxmemory=1gb maxmemory-policy=allkeys-lru",
+            {"C055": "it deletes whole queues"},
+        ),
+    ],
+)
+def test_what_a_redis_would_lose_is_told_by_its_settings(
+    own_redis: redis.Redis, transactional_db: None, configured: str, told: dict[str, str]
+) -> None:
+    make_registry()
+    for setting in configured.split():
+        own_redis.config_set(*setting.split("="))
+    found = {each["id"]: each["sentence"] for each in verify() if each["id"] in ("C055", "C056")}
+    assert found.keys() == told.keys()
+    for name, text in told.items():
+        assert text in found[name]
+
+
+@pytest.mark.one_database
+def test_an_account_that_may_not_ask_how_a_redis_keeps_messages_is_told_nothing_of_it(
+    own_redis: redis.Redis, transactional_db: None
+) -> None:
+    make_registry()
+    own_redis.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-info"], keys=["*"])
+    assert "C056" not in {each["id"] for each in verify()}

@@ -23,3 +23,23 @@ def nothing_for_others(name, args, kwargs, options, task=None, **kw):
 
 
 ROUTERS = [f"{__name__}.{name}" for name in ("by_prefix", "of_undo", "Reports", "nothing_for_others")]
+
+
+class Slotted:
+    """A router with a state that no ``__dict__`` shows."""
+
+    __slots__ = ("queue",)
+
+    def __init__(self, queue=None):
+        if queue:
+            self.queue = queue
+
+    def __call__(self, name, args, kwargs, options, task=None, **_):
+        return {"queue": getattr(self, "queue", "alpha")}
+
+
+class Counted(int):
+    """A router whose state is what it is."""
+
+    def __call__(self, name, args, kwargs, options, task=None, **_):
+        return {"queue": str(int(self))}

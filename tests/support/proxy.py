@@ -14,7 +14,8 @@ class Proxy:
     """Forwards to ``target`` while it is open.
 
     ``cut`` closes every connection and refuses new ones; ``stall`` accepts, and never answers; ``swallow_replies``
-    lets requests through and keeps the answers back; ``limit`` does one of these in the middle of a stream.
+    lets requests through and keeps the answers back, ``hold_replies`` only until it is opened again; ``limit`` does one
+    of these in the middle of a stream, ``when_asked`` before a request passes.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -23,8 +24,10 @@ class Proxy:
         self._stalled = threading.Event()
         self._mute = threading.Event()
         self._frozen = threading.Event()
+        self._replies_flow = threading.Event()
         self._limit: tuple[bool, Callable[[], None]] | None = None
         self._left = 0
+        self._awaited: tuple[bytes, Callable[[], None]] | None = None
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.port = 0
@@ -35,7 +38,8 @@ class Proxy:
         self._stalled.clear()
         self._mute.clear()
         self._frozen.clear()
-        self._limit = None
+        self._replies_flow.set()
+        self._limit = self._awaited = None
         if self._listener is None:
             self._listener = socket.create_server((HOST, self.port))
             self.port = self._listener.getsockname()[1]
@@ -59,6 +63,10 @@ class Proxy:
         """Let requests reach the broker and keep its answers back."""
         self._mute.set()
 
+    def hold_replies(self) -> None:
+        """Let requests reach the broker, and hold its answers until :meth:`open`."""
+        self._replies_flow.clear()
+
     def freeze(self) -> None:
         """Pass nothing on any more, in either direction, and keep the connections open."""
         self._mute.set()
@@ -67,6 +75,10 @@ class Proxy:
     def limit(self, count: int, then: Callable[[], None], *, replies: bool) -> None:
         """Let so many more bytes through, of the replies or of the requests, and do then what is asked."""
         self._left, self._limit = count, (replies, then)
+
+    def when_asked(self, text: bytes, then: Callable[[], None]) -> None:
+        """Do what is asked before the next requests that hold this text are let through."""
+        self._awaited = text, then
 
     def close(self) -> None:
         self.cut()
@@ -90,7 +102,11 @@ class Proxy:
                 self._forward(client)
 
     def _forward(self, client: socket.socket) -> None:
-        server = socket.create_connection((HOST, self.target_port))
+        try:
+            server = socket.create_connection((HOST, self.target_port))
+        except OSError:  # it is down, and so is the proxy
+            client.close()
+            return
         self._sockets.append(server)
         threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
         threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
@@ -98,6 +114,11 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if replies:
+                    self._replies_flow.wait()
+                elif self._awaited and self._awaited[0] in data:
+                    (_, then), self._awaited = self._awaited, None
+                    then()
                 if self._frozen.is_set() or (replies and self._mute.is_set()):
                     continue
                 limit = self._limit

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
+
+from django.db import connection
+from django.utils import timezone
 
 from dispatch import outbox
 from dispatch.models import (
@@ -28,6 +32,25 @@ PARAMETERS: dict[str, Any] = {
     "x-positional": ["note_id", "text", "sentences"],
 }
 ARGUMENTS = {"note_id": "1", "text": "Hello."}
+
+#: What somebody may write into the columns of a definition, as JSON texts; Python reads the longest ones not at all.
+ODD_DEFINITIONS = [
+    *(("parameters", text) for text in (
+        "5", '["no", "schema"]', '{"properties": 5}', '{"required": 5}', '{"x-positional": 5}', '{"type": "strnig"}',
+        '{"properties": {"a": {"$ref": "#/x-a"}}, "x-a": {"multipleOf": 0}}', '{"maximum": 1%s}' % ("0" * 5_000),
+    )),
+    *(("sensitive_parameters", text) for text in ('"token"', "[1]", "5", "{}")),
+    *(("returns", text) for text in (
+        "5", "[1]", '"text"', '{"$defs": 5}', '{"type": 5}', '{"type": 5, "maximum": 1e999}')),
+    *(("worker_options", text) for text in ("5", "[1]", '{"ignore_result": "maybe"}', '{"time_limit": 1e999}')),
+]  # fmt: skip
+
+
+def write_past_the_form(model: Any, column: str, text: str, **where: Any) -> None:
+    """Write the JSON text of a column by SQL, as somebody does who passes the form and the API."""
+    [(name, value)] = where.items()
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {model._meta.db_table} SET {column} = %s WHERE {name} = %s", [text, value])
 
 
 def make_queue(name: str, **columns: Any) -> Queue:
@@ -61,6 +84,14 @@ def make_trigger(
         field, operator, expected = when
         TriggerCondition.objects.create(trigger=trigger, field=field, operator=operator, value=expected)
     return trigger
+
+
+def waiting(queue: str, *, seconds: float = 0, status: str = "pending", **columns: Any) -> OutboxMessage:
+    """A message for a queue, due, or published, so many seconds ago."""
+    since = timezone.now() - dt.timedelta(seconds=seconds)
+    row: dict[str, Any] = {"task_name": TASK, "broker": "default", "queue": queue, "available_at": since}
+    row |= {"published_at": since} if status == "published" else {}
+    return OutboxMessage.objects.create(**row, status=status, **columns)
 
 
 def dead_message(task: str, error: str, origin: outbox.Origin) -> OutboxMessage:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 from celery.backends.base import KeyValueStoreBackend
+
+#: Whether Celery stores JSON in SQL; before 5.7 it pickles whatever it stores there.
+SQL_HOLDS_JSON = tuple(map(int, version("celery").split(".")[:2])) >= (5, 7)
+#: What ``CONF`` needs to read the results that this Celery stores, of whichever backend.
+READS_SQL: dict[str, Any] = {} if SQL_HOLDS_JSON else {"result_accept_content": ["json", "pickle"]}
 
 
 class OneByOne(KeyValueStoreBackend):

@@ -35,9 +35,11 @@ PREPARE = """
     from django.core.management import call_command
     call_command("migrate", verbosity=0)
     call_command("dispatch", "manifest", "sync", {manifest!r})
-    call_command("configure_notes")
+    found = None
+"""
+EXPORT = """
     call_command("dispatch", "routes", "export", {routing!r})
-    answer(None)
+    answer(found)
 """
 MANIFEST: list[str] = []  # the worker's, once it was asked
 
@@ -80,9 +82,8 @@ def _execute_mariadb(url: str, statement: str) -> None:
 def system(
     directory: Path, database_url: str, broker_url: str, results_url: str, *start: str
 ) -> Iterator[Stack]:
-    """Prepare a stack and start the named processes; leave no queue behind on a shared RabbitMQ."""
-    shared = broker_url.startswith("amqp://") and urlsplit(broker_url).port == 5672
-    if shared:
+    """Prepare a stack and start the named processes; leave no queue behind on RabbitMQ."""
+    if broker_url.startswith("amqp://"):
         delete_queue(broker_url, *QUEUES)
     stack = Stack(
         directory, database_url=database_url, broker_url=broker_url, result_backend_url=results_url, start=()
@@ -93,19 +94,23 @@ def system(
             stack.start(*start)
             yield stack
     finally:
-        if shared:
+        if broker_url.startswith("amqp://"):
             delete_queue(broker_url, *QUEUES)
 
 
-def prepare(stack: Stack) -> None:
-    """Do what `Stack.prepare` does, in one process, with a manifest that the worker is asked for once."""
+def prepare(stack: Stack, configure: str = 'call_command("configure_notes")') -> Any:
+    """Do what `Stack.prepare` does, in one process, with a manifest that the worker is asked for once.
+
+    Return what the script ``configure`` found.
+    """
     stack.directory.mkdir(parents=True, exist_ok=True)
     manifest = stack.directory / "manifest.json"
     if not MANIFEST:
         stack.write_manifest(manifest)
         MANIFEST.append(manifest.read_text())
     manifest.write_text(MANIFEST[0])
-    in_django(stack, PREPARE.format(manifest=str(manifest), routing=str(stack.routing_file)))
+    steps = PREPARE.format(manifest=str(manifest)), configure, EXPORT.format(routing=str(stack.routing_file))
+    return in_django(stack, "\n".join(map(textwrap.dedent, steps)))
 
 
 def in_django(stack: Stack, script: str, *, expect: int = 0) -> Any:
@@ -116,7 +121,7 @@ def in_django(stack: Stack, script: str, *, expect: int = 0) -> Any:
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
         check=False,
     )
     assert done.returncode == expect, done.stdout + done.stderr

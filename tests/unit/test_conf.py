@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch import conf as module
-from dispatch.checks import check_settings
+from dispatch.checks.installation import check_settings
 from dispatch.conf import Broker, Conf, Setting, conf
 from dispatch.core import codecs
+from dispatch.core.redaction import redact
 from dispatch.exceptions import ConfigurationError
 
 SECRET = "s3cr3t"
@@ -44,6 +47,18 @@ def test_every_default_is_itself_acceptable(name):
         assert getattr(conf, name) == setting.default
 
 
+def test_what_retention_leaves_out_is_kept_as_by_default():
+    week, day = dt.timedelta(days=7), dt.timedelta(days=1)
+    with override_settings(
+        DISPATCH={"RETENTION": {"published": day, "superseded": 86_400, "cancelled": None}}
+    ):
+        assert conf.retention == {"published": day, "superseded": day, "cancelled": None, "dead": None}
+    with override_settings(DISPATCH={}):
+        assert conf.retention == {"published": week, "superseded": week, "cancelled": week, "dead": None}
+    with override_settings(DISPATCH={"RETENTION": None}):
+        assert set(conf.retention.values()) == {None}
+
+
 @override_settings()
 def test_a_project_without_the_setting_has_the_defaults():
     from django.conf import settings
@@ -62,28 +77,44 @@ def test_each_read_sees_the_settings_of_that_moment():
 
 
 @pytest.mark.parametrize("name", SECONDS_ABOVE_ZERO)
-@pytest.mark.parametrize("value", [0, -1, "2", None, True, float("nan"), float("inf")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [0, -1, "2", None, True, float("nan"), float("inf"), 1e300, 10**30], ids=repr
+)
 def test_seconds_above_zero_must_be_that(name, value):
     [complaint] = complaints(**{name: value})
-    assert complaint == f'DISPATCH["{name}"] is {value!r}, but must be a number of seconds above 0.'
+    assert (
+        complaint == f'DISPATCH["{name}"] is {value!r}, but must be a number of seconds from 0.001 to 3,600.'
+    )
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("value", [0, 1.5, "2", None, True], ids=repr)
-def test_counts_must_be_whole_numbers_from_one_up(name, value):
+@pytest.mark.parametrize("value", [0, 1.5, "2", None, True, 10**30, 1e300], ids=repr)
+def test_counts_must_be_whole_numbers_from_one_up_that_a_database_takes(name, value):
     [complaint] = complaints(**{name: value})
-    assert "must be a whole number, 1 or more" in complaint
+    assert "must be a whole number from 1 to 1" in complaint
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("REGISTRY_TTL", -1, "0 or more"),
-        ("REGISTRY_TTL", "1", "0 or more"),
-        ("BACKOFF_BASE", -1, "0 or more"),
-        ("BACKOFF_MAX", float("inf"), "0 or more"),
-        ("RELAY_LEASE", 0.5, "1 or more"),
-        ("RESULTS_HORIZON", 0, "1 or more"),
+        ("REGISTRY_TTL", -1, "from 0 to 31,536,000"),
+        ("REGISTRY_TTL", "1", "from 0 to 31,536,000"),
+        ("BACKOFF_BASE", -1, "from 0.001 to"),
+        ("BACKOFF_BASE", 0, "from 0.001 to"),
+        ("BACKOFF_MAX", float("inf"), "from 0 to 31,536,000"),
+        ("RELAY_LEASE", 0.5, "from 1 to 31,536,000"),
+        ("RELAY_LEASE", 1e300, "from 1 to 31,536,000"),
+        ("RELAY_LEASE", float("nan"), "from 1 to 31,536,000"),
+        ("RETENTION", 604_800, "None, or a dictionary of published, superseded, cancelled, dead to seconds"),
+        ("RETENTION", {"pending": 1}, "a dictionary of published, superseded, cancelled, dead"),
+        ("RETENTION", {"published": -1}, "from 0 to 315,360,000, a timedelta, or None"),
+        ("RETENTION", {"dead": "7 days"}, "from 0 to 315,360,000, a timedelta, or None"),
+        ("RETENTION", {"dead": dt.timedelta.max}, "from 0 to 315,360,000, a timedelta, or None"),
+        ("PRUNE_RESULTS", 1, "True or False"),
+        ("RESULTS_HORIZON", 0, "from 1 to 315,360,000"),
+        ("RESULTS_HORIZON", 1e300, "from 1 to 315,360,000"),
+        pytest.param("RELAY_BATCH_SIZE", 10**5_000, "from 1 to 10,000", id="a number of 5,000 digits"),
+        ("MAX_ARGUMENTS_SIZE", 0, "of bytes from 1 to 1,000,000,000"),
         ("TRIGGER_ERRORS", "ignore", '"dead" or "raise"'),
         ("TRIGGER_ERRORS", ["dead"], '"dead" or "raise"'),
         ("SENSITIVE_FIELDS", "notes.note.body", "a list of fields"),
@@ -101,6 +132,41 @@ def test_a_bad_value_is_told_with_what_would_be_right_and_refused_when_read(name
     assert expected in complaint
     with override_settings(DISPATCH={name: value}), pytest.raises(ConfigurationError, match="but must be"):
         getattr(conf, name)
+
+
+@pytest.mark.parametrize("alias", [None, 5, ("a",), "", " a", "a\n", "a\0b", "\ud800", "a" * 65], ids=ascii)
+def test_an_alias_is_a_text_that_can_be_seen_and_stored(alias):
+    [complaint] = complaints(BROKERS={**BROKERS, alias: {"URL": "redis://host"}})
+    assert "an alias must be a text of 1 to 64 characters" in complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("broker_transport_options", [SECRET], "is a list, but must be a dictionary with texts as keys, or None"),
+        ("broker_transport_options", {1: 2}, "is a dict, but must be a dictionary with texts as keys"),
+        ("broker_transport_options", {"priority_steps": "09"}, '["priority_steps"] is a str, but must be a list'),
+        ("broker_transport_options", {"priority_steps": [9, 0]}, "a list of rising whole numbers"),
+        ("broker_transport_options", {"priority_steps": []}, "a list of rising whole numbers"),
+        ("broker_transport_options", {"socket_timeout": 1e300}, "is 1e+300, but must be a number of seconds"),
+        ("broker_transport_options", {"sep": 5}, "is 5, but must be a text"),
+        ("result_backend_transport_options", {"sentinel_kwargs": SECRET}, "is a str, but must be a dictionary"),
+        ("broker_use_ssl", SECRET, "is a str, but must be True, False or a dictionary of TLS options"),
+        ("broker_heartbeat", float("nan"), "is nan, but must be a number of seconds"),
+        ("timezone", "Atlantis/City", "is a str, but must be a timezone"),
+        ("timezone", "Europe", "is a str, but must be a timezone"),
+        ("enable_utc", "no", "is a str, but must be True or False"),
+    ],
+)  # fmt: skip
+def test_a_celery_setting_of_the_wrong_kind_is_told_without_its_text(name, value, expected):
+    [complaint] = complaints(BROKERS=with_conf(**{name: value}))
+    assert complaint.startswith(f"""DISPATCH["BROKERS"]['default']["CONF"]["{name}"]""")
+    assert expected in complaint
+    assert SECRET not in complaint
+
+
+def test_celery_settings_that_dispatch_does_not_read_reach_celery_as_they_are():
+    assert complaints(BROKERS=with_conf(s3_bucket=5, timezone="Europe/Berlin", broker_use_ssl=None)) == []
 
 
 def with_conf(**entries):
@@ -218,6 +284,12 @@ def test_no_broker_at_all_is_told_with_both_ways_to_name_one():
         conf.brokers  # noqa: B018 - reading it is the test
 
 
+@override_settings(DISPATCH={}, CELERY_BROKER_URL="amqp://host", CELERY_RESULT_BACKEND=5)
+def test_a_celery_result_backend_that_is_no_text_is_refused():
+    with pytest.raises(ConfigurationError, match="CELERY_RESULT_BACKEND is a int, but must be a text"):
+        conf.brokers  # noqa: B018 - reading it is the test
+
+
 @pytest.mark.parametrize("url", ["host", ["redis://a", "redis://b"]], ids=repr)
 def test_a_celery_broker_url_that_is_no_url_is_refused(url):
     with (
@@ -269,3 +341,31 @@ def test_a_list_that_is_changed_in_place_is_looked_at_again():
         allowed.append("pickle")
         with pytest.raises(ConfigurationError, match="pickle is refused"):
             assert conf.SERIALIZERS
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"DISPATCH": {"BROKERS": {"default": {"URL": "amqp://me:s3cret@host//"}}}},
+        {
+            "DISPATCH": {
+                "BROKERS": {"default": {"CONF": {"broker_transport_options": {"password": "s3cret"}}}}
+            }
+        },
+        {"DISPATCH": {"BROKERS": "amqp:///me:s3cret@host"}},
+        {"DISPATCH": ["amqp:///me:s3cret@host"]},
+        {"DISPATCH": {}, "CELERY_BROKER_URL": "redis://:s3cret@host"},
+        {"DISPATCH": {}, "CELERY_RESULT_BACKEND": "db+mysql://me:s3cret@host/x"},
+    ],
+    ids=str,
+)
+def test_errors_hold_no_credential_that_is_configured(keys, settings):
+    assert redact("what is s3cret?") == "what is s3cret?"
+    for name, value in keys.items():
+        setattr(settings, name, value)
+    assert redact("what is s3cret?") == "what is ***?"
+
+
+def test_errors_hold_no_password_of_a_database(settings, monkeypatch):
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "s3cret")
+    assert redact("FATAL: no such password: s3cret") == "FATAL: no such password: ***"

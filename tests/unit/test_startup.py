@@ -14,6 +14,7 @@ CHECKERS = {"jsonschema_rs", "regex"}
 #: Rooms that cost something, and that only a command, a page or the reading of a result opens.
 ROOMS = {
     "dispatch.admin.message_detail",
+    "dispatch.admin.send_view",
     "dispatch.admin.trigger_preview",
     "dispatch.client",
     "dispatch.configuration",

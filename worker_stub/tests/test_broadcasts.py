@@ -11,6 +11,7 @@ from worker.broadcasts import RETRIES
 FANOUT = {
     "exchanges": [
         {"name": "news", "type": "fanout", "durable": False, "arguments": {"alternate-exchange": "lost"}},
+        {"name": "events", "type": "fanout", "broadcast": False},
         {"name": "far-away", "broker": "remote", "type": "fanout"},
         {"name": "media", "type": "topic"},
     ],

@@ -58,7 +58,7 @@ class Router:
 class Routing:
     """What the routing file says, in the terms of Celery and kombu.
 
-    `broadcasts` are queues of this process alone, one for each fanout exchange: see `worker.broadcasts`.
+    `broadcasts` are queues of this process alone, one for each exchange that is one: see `worker.broadcasts`.
     """
 
     default_queue: str
@@ -73,6 +73,7 @@ class ExchangeEntry(BaseModel):
     type: Literal["direct", "topic", "fanout", "headers"] = "direct"
     durable: bool = True
     arguments: dict[str, Any] = {}
+    broadcast: bool = True
 
 
 class BindingEntry(BaseModel):
@@ -151,7 +152,7 @@ def load(path: Path, broker: str = "default", *, has_exchanges: bool = True) -> 
     broadcasts = tuple(
         _own_queue(exchanges[entry.name], has_exchanges)
         for entry in document.exchanges
-        if entry.type == "fanout" and entry.broker == broker
+        if entry.type == "fanout" and entry.broadcast and entry.broker == broker
     )
     return Routing(document.default_queue, queues, Router(routes, exchanges), broadcasts)
 

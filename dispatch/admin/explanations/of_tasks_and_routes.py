@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -47,7 +47,8 @@ def of_task(name: str, pages: Pages) -> Explained:
     pages.learn(rules=[*found.decided_by.values(), *(step.rule for step in lines if step.asks)])
     section = Explained(_("Where it goes, and why"))
     if found.problem:
-        section.notes.append(Note("warning", _("nowhere"), found.problem))
+        label = _("cannot be sent") if found.destination else _("nowhere")
+        section.notes.append(Note("warning", label, found.problem))
     if name in snapshot.tasks and snapshot.reads_arguments(name):
         text = _("A router callable has a say: this is where a call without arguments goes.")
         section.notes.append(Note("pending", _("depends on the arguments"), text))
@@ -70,9 +71,9 @@ def of_route(row: Route, pages: Pages) -> Explained:
         section.notes.append(
             Note("warning", _("left out"), _("It cannot be used: see manage.py check --database."))
         )
-    matched = [usage(snapshot).tasks[task] for task in _matched(row)]
-    decides, others = _parted(name, matched)
-    if not matched:
+    asked = [usage(snapshot).tasks[task] for task in matched(row)]
+    decides, others = _parted(name, asked)
+    if not asked:
         section.notes.append(_matches_nothing(row))
     elif not decides and row.enabled:
         text = _("Each task that it matches is decided by other rules.")
@@ -152,8 +153,8 @@ def _steps(lines: list[Step], looked_at: int, pages: Pages) -> Table:
     return Table(title, (_("rule"), _("asks for"), _("outcome")), rows, is_folded=True)
 
 
-def _matched(row: Route) -> list[str]:
-    """Return the registered names that a route is asked for."""
+def matched(row: Route) -> list[str]:
+    """Return the registered names that a route is asked for; an earlier route may take them first."""
     snapshot = registry.current()
     if row.kind == Route.Kind.CALLABLE:
         name = rule(routing.Route(row.pattern, row.kind))
@@ -163,6 +164,18 @@ def _matched(row: Route) -> list[str]:
     except ConfigurationError:
         return []
     return [task for task in snapshot.tasks if matches(task)]
+
+
+def shadows(row: Route, names: Iterable[str]) -> list[str]:
+    """Return the patterns of the earlier routes that take all these names; none where the route has one for itself."""
+    snapshot = registry.current()
+    found: dict[str, None] = {}
+    for name in names:
+        *_routers, first = snapshot.candidates(name) or [None]  # the first pattern that matches comes last
+        if first is None or first.router or (first.pattern, first.kind) == (row.pattern, row.kind):
+            return []
+        found[first.pattern] = None
+    return list(found)
 
 
 def _parted(

@@ -10,9 +10,10 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import base, broker_state, links
+from dispatch.admin import base, broker_state, links, object_messages
 from dispatch.admin.links import Link
 from dispatch.core import routing
 from dispatch.exceptions import ConfigurationError
@@ -114,8 +115,9 @@ class Pages:
 
 
 class ExplainedAdmin(base.Admin):
-    """Base of the pages that explain where messages go."""
+    """Base of the pages that explain where messages go. By ``log_lookup`` the log finds those of a row's name."""
 
+    log_lookup = ""
     change_form_template = "admin/dispatch/explained_form.html"
 
     class Media:
@@ -124,6 +126,13 @@ class ExplainedAdmin(base.Admin):
     def explain(self, request: HttpRequest, row: Any) -> Explained:
         """Return the section of one row's page."""
         raise NotImplementedError
+
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        """Return what one can go to from the row's page."""
+        if not self.log_lookup or not object_messages.may_see(request, self.admin_site):
+            return []
+        lookups = {self.log_lookup: row.name}
+        return [Link(_("Messages"), object_messages.log_url(self.admin_site, **lookups))]
 
     def concerned_queues(self, row: Any) -> Iterable[str]:
         """Return the queues whose priorities are looked at when the row was saved."""
@@ -139,7 +148,7 @@ class ExplainedAdmin(base.Admin):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            context["explained"] = self.explain(request, obj)
+            context |= {"explained": self.explain(request, obj), "tools": self.tools(request, obj)}
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

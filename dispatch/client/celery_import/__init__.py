@@ -13,12 +13,12 @@ from celery import Celery
 from celery.app.utils import find_app
 from celery.utils.imports import import_from_cwd, symbol_by_name
 
+from dispatch.client.celery_import import modules
 from dispatch.client.celery_import.queues import Topology
 from dispatch.client.celery_import.routes import Routes
 from dispatch.client.celery_import.tasks import Tasks
-from dispatch.client.celery_import.unsupported import Leftovers
+from dispatch.client.celery_import.unsupported import Leftovers, told
 from dispatch.conf import Broker
-from dispatch.core.redaction import redact
 from dispatch.exceptions import ConfigurationError
 
 
@@ -42,15 +42,16 @@ def read(path: str, broker: Broker) -> Foreign:
     app = _load(path)
     leftovers = Leftovers()
     try:
+        modules.load(app, leftovers)
         topology = Topology(app, broker, leftovers)
         routes = Routes(app, path, broker, topology, leftovers).rows()
         tasks = Tasks(app, topology, leftovers).rows()
         used = {row["exchange"] for row in [*routes, *tasks] if row.get("exchange")}
         queues, exchanges = topology.rows(used)
-        leftovers.look_at(app)
+        leftovers.look_at(app, topology.queues)
     except Exception as error:
         raise ConfigurationError(
-            f"Celery itself cannot read the settings of {path}: {_told(error)}"
+            f"Celery itself cannot read the settings of {path}: {told(error)}"
         ) from error
     rows = {"exchanges": exchanges, "queues": queues, "routes": routes, "tasks": tasks}
     return Foreign({"configuration": 1, **rows}, leftovers.sentences, leftovers.notes)
@@ -61,12 +62,8 @@ def _load(path: str) -> Celery:
         app = symbol_by_name(path, imp=import_from_cwd) if ":" in path else find_app(path)
     except Exception as error:
         raise ConfigurationError(
-            f"{path} cannot be imported: {_told(error)}. Write it as for `celery -A`: path.to.module:app."
+            f"{path} cannot be imported: {told(error)}. Write it as for `celery -A`: path.to.module:app."
         ) from error
     if not isinstance(app, Celery):
         raise ConfigurationError(f"{path} is a {type(app).__name__}, but must be a Celery app.")
     return app
-
-
-def _told(error: BaseException) -> str:
-    return redact(f"{type(error).__name__}: {error}")

@@ -34,6 +34,8 @@ class Places:
     def _place(self, given: Mapping[str, Any], whose: str) -> dict[str, Any] | None:
         """Settle what is given as ``celery.app.amqp`` settles a message."""
         wanted, exchange, key = given.get("queue"), given.get("exchange"), given.get("routing_key")
+        if exchange == "" and not wanted:
+            return self._nowhere(key, whose)
         queue = self._queue(wanted, exchange)
         if queue is None and not exchange:
             self.leftovers.add(f"{whose}: {_no_queue(wanted)}")
@@ -48,6 +50,20 @@ class Places:
             name = queue.exchange.name or self.topology.default_exchange.name
             key = key or queue.routing_key or self.topology.default_routing_key
         return self._through(name, key or "", whose)
+
+    def _nowhere(self, key: Any, whose: str) -> dict[str, Any] | None:
+        """The default exchange alone: Celery takes it for no exchange, and drops the key with which it was meant."""
+        queue = self.topology.queue(key) if key else None
+        if queue is None:
+            self.leftovers.add(
+                f"{whose}: exchange '' is no place without a queue: Celery loses such messages."
+            )
+            return None
+        self.leftovers.note(
+            f"{whose}: through exchange '' Celery loses such messages, unless exchange_type is set; here they go "
+            f"to queue {queue.name!r}."
+        )
+        return {"queue": queue.name}
 
     def _queue(self, wanted: Any, exchange: Any) -> Any:
         if wanted:

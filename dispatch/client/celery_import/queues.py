@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import kombu
@@ -14,16 +16,18 @@ from kombu.transport.base import (  # type: ignore[attr-defined]  # left out of 
     to_rabbitmq_queue_arguments,
 )
 
-from dispatch.client.celery_import.unsupported import Leftovers
+from dispatch.client.celery_import.unsupported import Leftovers, told
 from dispatch.conf import Broker
 from dispatch.core.binding_match import key_matches
 from dispatch.core.json_values import plain
+from dispatch.core.message import represent
 from dispatch.core.priority_order import number_on_redis
 from dispatch.core.routing import HIGHEST_PRIORITY
-from dispatch.exceptions import InvalidArguments
+from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 TYPES = ("direct", "topic", "fanout", "headers")
 QUORUM = "quorum"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Attributes of a kombu queue or exchange that rows do not have.
 UNKNOWN_OF_QUEUE = ("exclusive", "auto_delete", "no_ack", "no_declare", "consumer_arguments", "alias")
 UNKNOWN_OF_EXCHANGE = ("auto_delete", "passive", "no_declare", "delivery_mode")
@@ -37,7 +41,7 @@ class Topology:
     def __init__(self, app: Celery, broker: Broker, leftovers: Leftovers) -> None:
         self.broker = broker
         self.leftovers = leftovers
-        self.queues = app.amqp.queues
+        self.queues = _declared(app)
         self.default_exchange: kombu.Exchange = app.amqp.default_exchange
         self.default_routing_key: str = app.conf.task_default_routing_key
         self.default_priority = self.priority(app.conf.task_default_priority, "setting task_default_priority")
@@ -49,6 +53,8 @@ class Topology:
     def queue(self, queue: Any) -> kombu.Queue | None:
         """Return a queue that a route names, created as Celery would; None where Celery would refuse."""
         if not isinstance(queue, kombu.Queue):
+            if not isinstance(queue, str):
+                raise ConfigurationError(f"a queue is given by its name, not as {represent(queue)[:80]}")
             try:
                 queue = self.queues[queue]
             except KeyError:
@@ -86,7 +92,12 @@ class Topology:
         """Return Celery's number as one of the registry's, the more urgent the higher on every broker."""
         if value is None:
             return None
-        number = max(0, min(int(value), HIGHEST_PRIORITY))
+        try:
+            number = max(0, min(int(value), HIGHEST_PRIORITY))
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"{whose}: a priority is a number, not {represent(value)[:80]}"
+            ) from None
         if self.broker.is_urgent_low:  # where kombu cuts by itself
             return number_on_redis(number)
         if number != int(value):
@@ -96,7 +107,7 @@ class Topology:
     def rows(self, used: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of queues and of exchanges; ``used`` are the exchanges that routes publish to."""
         needed = set(used)
-        queues = [self._row(queue, needed) for queue in self._brought(needed)]
+        queues = [row for queue in self._brought(needed) if (row := self._readable_row(queue, needed))]
         exchanges = [
             self._exchange_row(self.exchanges[name]) for name in sorted(needed & self.exchanges.keys())
         ]
@@ -133,6 +144,13 @@ class Topology:
             else:
                 self.leftovers.add("a queue without a name: the broker names it, so nobody can send to it.")
 
+    def _readable_row(self, queue: kombu.Queue, needed: set[str]) -> dict[str, Any] | None:
+        try:
+            return self._row(queue, needed)
+        except Exception as error:  # noqa: BLE001 - kombu takes any object for an argument
+            self.leftovers.add(f"queue {queue.name!r} cannot be read: {told(error)}.")
+            return None
+
     def _row(self, queue: kombu.Queue, needed: set[str]) -> dict[str, Any]:
         whose = f"queue {queue.name!r}"
         self._tell_unknown(queue, UNKNOWN_OF_QUEUE, whose)
@@ -165,7 +183,17 @@ class Topology:
                 found[str(name)] = plain(value)
             except InvalidArguments as error:
                 self.leftovers.add(f"{whose}: argument {name} is no JSON: {error}")
+            else:
+                self._keep_type(found, str(name), value, whose)
         return found
+
+    def _keep_type(self, found: dict[str, Any], name: str, value: Any, whose: str) -> None:
+        """AMQP's arguments have types: none goes as the text that JSON makes of it, a whole Decimal as a number."""
+        if isinstance(value, Decimal) and value == value.to_integral_value():
+            found[name] = int(value)
+        elif not _is_json(value):
+            del found[name]
+            self.leftovers.add(f"{whose}: argument {name} is a {type(value).__name__}, which is no JSON.")
 
     def _max_priority(self, arguments: dict[str, Any], queue_type: str, whose: str) -> int | None:
         """Take the highest priority out of the arguments, where the column can hold it."""
@@ -227,7 +255,24 @@ class Topology:
             "type": exchange.type,
             "durable": bool(exchange.durable),
             "arguments": self._plain(exchange.arguments, whose),
+            **self._hearers(exchange),
         }
+
+    def _hearers(self, exchange: kombu.Exchange) -> dict[str, bool]:
+        """A fanout exchange with named queues is heard by those alone, unless there is a broadcast too."""
+        bound = [
+            queue
+            for queue in self.queues.values()
+            if exchange.type == "fanout" and any(name == exchange.name for name, *_ in _bindings(queue))
+        ]
+        named = [queue for queue in bound if not is_each_workers_own(queue)]
+        if named and not self.broker.has_exchanges:
+            names = ", ".join(sorted(repr(queue.name) for queue in named))
+            self.leftovers.note(
+                f"exchange {exchange.name!r}: on this broker, Celery gives a message to each worker that consumes "
+                f"{names}; here one worker of each queue gets it."
+            )
+        return {"broadcast": named != bound} if named else {}
 
     def _tell_unknown(self, entity: Any, names: tuple[str, ...], whose: str) -> None:
         given = [name for name in names if getattr(entity, name, None) not in (None, False, {}, 2)]
@@ -237,7 +282,26 @@ class Topology:
 
 def is_each_workers_own(queue: kombu.Queue) -> bool:
     """Tell whether this is a broadcast, to which each process binds a queue of a random name: an exchange, no queue."""
-    return isinstance(queue, Broadcast) and queue.name.rpartition(".")[2].count("-") == 4
+    return isinstance(queue, Broadcast) and UUID.fullmatch(queue.name.rpartition(".")[2]) is not None
+
+
+def _declared(app: Celery) -> Any:
+    """Return ``app.amqp.queues``. Raises ConfigurationError, which names the setting that Celery stumbles over."""
+    try:
+        return app.amqp.queues
+    except Exception as error:  # whatever Celery stumbles over
+        raise ConfigurationError(
+            f"task_queues (CELERY_QUEUES) must be a list of kombu.Queue, or options by name, and is "
+            f"{represent(app.conf.task_queues)[:80]} ({told(error)})"
+        ) from error
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _bindings(queue: kombu.Queue) -> Iterator[Bound]:

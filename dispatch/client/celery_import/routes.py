@@ -16,7 +16,7 @@ from celery.utils.imports import symbol_by_name
 
 from dispatch.client.celery_import.destinations import Places
 from dispatch.client.celery_import.queues import Topology
-from dispatch.client.celery_import.unsupported import Leftovers
+from dispatch.client.celery_import.unsupported import Leftovers, told
 from dispatch.conf import Broker
 from dispatch.core.message import represent
 
@@ -78,7 +78,7 @@ class Routes:
             MapRoute(rules)
         except Exception as error:  # noqa: BLE001 - whatever Celery stumbles over
             self.leftovers.add(
-                f"a router in task_routes that Celery itself cannot read: {represent(rules)[:80]}: {error}."
+                f"a router in task_routes that Celery itself cannot read: {represent(rules)[:80]}: {told(error)}."
             )
             return
         names: dict[str, Any] = {}
@@ -107,12 +107,12 @@ class Routes:
             return {}
         try:
             given = {"queue": value} if isinstance(value, str) and value else dict(value)
-        except (TypeError, ValueError) as error:
+            return self.places.target(given, whose)
+        except Exception as error:  # noqa: BLE001 - whatever Celery stumbles over
             self.leftovers.add(
-                f"{whose}: Celery itself cannot read its value {represent(value)[:80]}: {error}."
+                f"{whose}: Celery itself cannot read its value {represent(value)[:80]}: {told(error)}."
             )
             return None
-        return self.places.target(given, whose)
 
     def _dotted(self, router: Any) -> str:
         """Return the dotted path of a router callable, "" where it has none."""
@@ -120,12 +120,18 @@ class Routes:
             return router.replace(":", ".")
         if isinstance(router, lazy):
             router = maybe_evaluate(router)
+        if not callable(router) and not hasattr(router, "route_for_task"):
+            self.leftovers.add(
+                f"router {represent(router)[:80]} in task_routes cannot be called, and Celery fails at each send that "
+                f"comes to it: take it out."
+            )
+            return ""
         for path in self._candidates(router):
             if _stands_for(path, router):
                 return path
         self.leftovers.add(
-            f"router {router!r} cannot be imported by a name: give it one at the top of a module, and list it in "
-            f'DISPATCH["ROUTERS"].'
+            f"router {represent(router)[:80]} cannot be imported by a name: give it one at the top of a module, and "
+            f'list it in DISPATCH["ROUTERS"].'
         )
         return ""
 
@@ -136,7 +142,7 @@ class Routes:
         for name in (type(router).__module__, self.path.partition(":")[0]):
             found = dict(vars(sys.modules[name])) if name in sys.modules else {}
             yield from (f"{name}.{key}" for key, value in found.items() if value is router)
-        if not getattr(router, "__dict__", None):  # without state, a new one is as good
+        if _is_like_new(router):
             yield f"{type(router).__module__}.{type(router).__qualname__}"
 
 
@@ -146,6 +152,15 @@ def _stands_for(path: str, router: Any) -> bool:
     except Exception:  # noqa: BLE001 - a name that leads nowhere
         return False
     return found is router or found is type(router)
+
+
+def _is_like_new(router: Any) -> bool:
+    """Tell whether a new instance is as good: Python would copy this one without arguments and without state."""
+    try:
+        _, arguments, *state = router.__reduce_ex__(2)
+    except Exception:  # noqa: BLE001 - it cannot be copied
+        return False
+    return arguments == (type(router),) and not any(part is not None for part in state)
 
 
 def _with_flags(compiled: re.Pattern[str]) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any
 
 from celery import Celery
+
+from dispatch.core.redaction import redact, shorten
+from dispatch.exceptions import DispatchError
 
 #: Settings that decide how messages look or travel, their defaults, and where that belongs here.
 ELSEWHERE: dict[str, tuple[Any, str]] = {
@@ -16,6 +20,12 @@ ELSEWHERE: dict[str, tuple[Any, str]] = {
     "task_inherit_parent_priority": (False, "it concerns what a worker sends: it stays in the worker"),
     "worker_direct": (False, "queues of single workers are not in the registry"),
 }
+
+
+def told(error: BaseException) -> str:
+    """Return an error of somebody else's code on one line, without passwords."""
+    name = "" if isinstance(error, DispatchError) else f"{type(error).__name__}: "
+    return shorten(redact(f"{name}{' '.join(str(error).split())}".removesuffix(": ")))
 
 
 class Leftovers:
@@ -46,9 +56,21 @@ class Leftovers:
         """Tell a difference in what is brought."""
         self._notes[sentence] = None
 
-    def look_at(self, app: Celery) -> None:
-        """Tell the settings that rows do not hold."""
+    def look_at(self, app: Celery, queues: Container[str]) -> None:
+        """Tell the settings that rows do not hold, and the queues that only beat's messages name."""
+        self._look_at_schedule(app.conf.beat_schedule, queues)
         for name, (default, remedy) in ELSEWHERE.items():
             value = app.conf.get(name, default)
             if (value or default) != default:
                 self.add(f"setting {name}: {remedy}.")
+
+    def _look_at_schedule(self, schedule: Any, queues: Container[str]) -> None:
+        for name, entry in schedule.items() if isinstance(schedule, Mapping) else ():
+            options = entry.get("options") if isinstance(entry, Mapping) else getattr(entry, "options", None)
+            queue = options.get("queue") if isinstance(options, Mapping) else None
+            queue = getattr(queue, "name", queue)
+            if isinstance(queue, str) and queue not in queues:
+                self.add(
+                    f"beat_schedule {name!r}: its queue {queue!r} is named nowhere else. Celery makes it when the "
+                    f"first message comes: add it to the registry if anything here shall go there."
+                )

@@ -10,16 +10,22 @@ from django.db import router
 
 from dispatch import registry
 from dispatch.contract.manifest_diff import Known
-from dispatch.contract.verification import live_probe, queue_checks, route_checks, task_checks, worker_checks
+from dispatch.contract.verification import (
+    live_probe,
+    process_checks,
+    queue_checks,
+    route_checks,
+    task_checks,
+    worker_checks,
+)
 from dispatch.contract.verification.evidence import Live, Offer, TaskUse, World, from_manifest, newest
 from dispatch.contract.verification.findings import KINDS, Finding, Kind
 from dispatch.core import manifest as documents
-from dispatch.core.manifest import ConsumedQueue
 from dispatch.models import TaskDefinition
 
 __all__ = ["KINDS", "Finding", "Kind", "Report", "TaskUse", "verify"]
 
-PARTS = (worker_checks, task_checks, route_checks, queue_checks)
+PARTS = (worker_checks, task_checks, route_checks, queue_checks, process_checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,15 @@ def verify(
     *,
     code: Iterable[TaskUse] = (),
     live: bool = False,
+    messages: bool = True,
     ignore: Set[str] = frozenset(),
 ) -> Report:
     """Compare the registry with each worker's newest word: live, else a manifest given, else the one imported last.
 
     ``using`` is the database of the outbox. ``manifests`` come with where they are from, ``code`` holds the triggers
     that are written in code, ``ignore`` ids of findings, or ``ID:SUBJECT``. With ``live``, the brokers and the running
-    workers are asked. Whatever is wrong is a finding, brokers that cannot be asked included.
+    workers are asked. Without ``messages``, those that wait are not counted, which reads all of them. Whatever is wrong
+    is a finding, brokers that cannot be asked included.
     """
     snapshot = registry.current()
     known = Known.load(router.db_for_read(TaskDefinition))
@@ -69,6 +77,7 @@ def verify(
         uses=(*_triggers(snapshot), *code),
         offers=newest((*answers.offers, *given), imported),
         live=Live(answers.answered, answers.reached, answers.counted) if live else None,
+        messages=messages,
     )
     found = [*answers.found, *(each for part in PARTS for each in part.check(world))]
     kept = [
@@ -93,7 +102,7 @@ def _is_ours(offer: Offer, *, snapshot: registry.Snapshot, names: Set[str]) -> b
 def _imported(known: Known) -> Iterator[Offer]:
     """Yield what each worker said in the manifest of it that was imported last."""
     for row in known.manifests.values():
-        queues = tuple(ConsumedQueue(**queue) for queue in row.queues)
+        queues = documents.consumed_queues(row.queues)
         where = f"imported {row.imported_at:%Y-%m-%d %H:%M}"
         yield Offer(row.worker, row.version, where, dict.fromkeys(row.offers), queues)
 

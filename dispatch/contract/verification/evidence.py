@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.db.models import Count
+
+from dispatch.contract.pending_messages import unsent
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.routing import Target
@@ -20,7 +23,7 @@ class Offer:
     """The word of one worker, or of several running ones that offer the same.
 
     ``where`` tells where the word comes from. ``worker`` is "", and each task None, where only the names of the tasks
-    are known. ``queues`` are those it consumes.
+    are known; one task is None of which a manifest knows the name only. ``queues`` are those it consumes.
     """
 
     worker: str
@@ -51,7 +54,7 @@ def from_manifest(manifest: documents.Manifest, where: str) -> Offer:
         manifest.worker,
         manifest.version,
         where,
-        {task.name: task for task in manifest.tasks},
+        dict.fromkeys(manifest.left_out) | {task.name: task for task in manifest.tasks},
         manifest.queues,
     )
 
@@ -83,7 +86,6 @@ def by_worker(offers: Iterable[Offer]) -> Iterator[tuple[str, list[Offer]]]:
     yield from sorted(found.items())
 
 
-MOST_NAMES = 3
 #: How many names are looked up among all others: a thousand renamed tasks would take minutes.
 MOST_SUGGESTIONS = 50
 
@@ -115,7 +117,7 @@ class Live:
 class World:
     """The registry, the triggers, the outbox of database ``using``, and the word of each worker.
 
-    ``live`` is None where nobody was asked.
+    ``live`` is None where nobody was asked. Without ``messages``, those that wait are not looked at.
     """
 
     using: str
@@ -124,6 +126,12 @@ class World:
     uses: Sequence[TaskUse]
     offers: Sequence[Offer]
     live: Live | None = None
+    messages: bool = True
+
+    def waiting(self, column: str) -> Iterable[tuple[str, int]]:
+        """Return how many messages no broker has yet, by task name or queue."""
+        counted: Iterable[tuple[str, int]] = unsent(self.using).values_list(column).annotate(Count("pk"))
+        return counted if self.messages else ()
 
     @cached_property
     def offered(self) -> frozenset[str]:
@@ -182,15 +190,3 @@ class World:
     def _suggestions(self) -> dict[str, str]:
         """What was suggested for a name; why it cannot be relied on does not change."""
         return {}
-
-
-def enumerated(names: Iterable[str], most: int = MOST_NAMES) -> str:
-    """Return names in a sentence: ``a, b, c and 4 more``."""
-    names = sorted(names)
-    shown, more = names[:most], len(names) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dispatch import health
+
 Severity = Literal["error", "warning"]
 
 
@@ -286,6 +288,51 @@ GARBLED = Kind(
     "a running worker's answer is no manifest",
     "Worker {subject!r} was asked for its manifest: {problem}",
     "Install the same version of the manifest package in all workers.",
+)
+EVICTS = Kind(
+    "C055",
+    "error",
+    "a Redis broker throws queues away when its memory is full",
+    "Broker {subject!r} has maxmemory-policy {policy}: when its memory is full it deletes whole queues, unseen.",
+    "Set its maxmemory-policy to noeviction: then it refuses messages, and they wait in the outbox.",
+)
+LOSES = Kind(
+    "C056",
+    "warning",
+    "a Redis broker may lose messages that it has taken",
+    "Broker {subject!r} has {setting}: {window}.",
+    "Set appendonly to yes and appendfsync to always; or accept the loss, and leave it out: `--ignore C056:{subject}`.",
+)
+
+# -- C06x: relay, collector and outbox ---------------------------------------------------------------
+
+UNRELAYED = Kind(
+    "C061",
+    "warning",
+    "messages are due, and no relay was seen",
+    "{problem}",
+    health.START_RELAY,
+)
+OVERDUE = Kind(
+    "C062",
+    "warning",
+    "messages are due for too long",
+    "{problem}",
+    health.RELAY_MORE,
+)
+DEAD = Kind(
+    "C063",
+    "warning",
+    "there are dead messages",
+    "{problem}",
+    health.LOOK_AT_DEAD,
+)
+UNCOLLECTED = Kind(
+    "C064",
+    "warning",
+    "results are awaited, and no collector was seen",
+    "{problem}",
+    health.START_COLLECTOR,
 )
 
 KINDS: tuple[Kind, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Kind))

@@ -6,17 +6,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dispatch.client import queue_state, worker_control
+from dispatch.client import queue_state, redis_persistence, worker_control
 from dispatch.conf import Broker, conf
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Offer, enumerated, from_manifest
+from dispatch.contract.verification.evidence import Offer, from_manifest
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.redaction import shorten
 from dispatch.core.routing import Queue, RoutingTable
+from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import BrokerUnavailable, InvalidManifest, PublishError, QueueUnavailable
+
+#: What a Redis loses that keeps an append-only file, and when, by its ``appendfsync``.
+WINDOWS = {
+    "everysec": "when its machine fails it loses what it took in the last second, or two under load",
+    "no": "when its machine fails it loses what its operating system had not written yet, about 30 s",
+    "": "when its machine fails it loses what its appendfsync allows, which this account may not ask for",
+}
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ def ask(table: RoutingTable, is_ours: Callable[[Offer], bool]) -> Answers:
                 answers.reached |= aliases
                 if link.has_exchanges:
                     _look(link, table, queues, answers)
+                answers.found += _losses(link)
         except PublishError as error:
             answers.found.append(findings.DOWN.found(broker.alias, problem=str(error)))
     answers.offers = list(_together(answers.offers))
@@ -137,3 +146,18 @@ def _look(link: queue_state.Link, table: RoutingTable, queues: list[Queue], answ
             answers.found.append(
                 findings.ON_BROKER.found(queue.name, broker=queue.broker, problem=state.drift)
             )
+
+
+def _losses(link: queue_state.Link) -> Iterator[Finding]:
+    found = redis_persistence.persistence(link)
+    if found is None:
+        return
+    alias = link.broker.alias
+    if found.maxmemory_policy.startswith("allkeys"):  # the others delete what expires, and queues do not
+        yield findings.EVICTS.found(alias, policy=found.maxmemory_policy)
+    if not found.appendonly:
+        window = "when it ends it loses all messages since its last snapshot"
+        yield findings.LOSES.found(alias, setting="no append-only file", window=window)
+    elif window := WINDOWS.get(found.appendfsync, ""):
+        setting = f"appendfsync {found.appendfsync}" if found.appendfsync else "an append-only file"
+        yield findings.LOSES.found(alias, setting=setting, window=window)

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from django.db.models import Count
-
 from dispatch.conf import conf
-from dispatch.contract.pending_messages import unsent
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Live, Offer, World, consumers, count, enumerated
+from dispatch.contract.verification.evidence import Live, Offer, World, consumers
 from dispatch.contract.verification.findings import Finding
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.message import represent
 from dispatch.core.routing import Queue, Request, Target
+from dispatch.core.sentences import count, enumerated
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import DispatchError, NoDestination
 
@@ -63,8 +61,9 @@ def _traffic(world: World) -> dict[str, _Traffic]:
     for name, target in calls:
         for queue in _queues(world, name, target):
             found.setdefault(queue, _Traffic()).tasks.add(name)
-    for queue, number in unsent(world.using).exclude(queue="").values_list("queue").annotate(Count("pk")):
-        found.setdefault(queue, _Traffic()).messages += number
+    for queue, number in world.waiting("queue"):
+        if queue:
+            found.setdefault(queue, _Traffic()).messages += number
     return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import World, enumerated
+from dispatch.contract.verification.evidence import World
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import route_patterns, routing
+from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, NoDestination
 from dispatch.models import Route

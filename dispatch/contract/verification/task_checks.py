@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from django.db.models import Count
-
-from dispatch.contract.pending_messages import among, refused, unsent
+from dispatch.contract.pending_messages import among, refused
 from dispatch.contract.trigger_mapping import misfits
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Offer, TaskUse, World, enumerated
+from dispatch.contract.verification.evidence import Offer, TaskUse, World
 from dispatch.contract.verification.findings import Finding
 from dispatch.core.manifest import Task
 from dispatch.core.schema.breaking_changes import compare
 from dispatch.core.schema.parameters import Parameters
 from dispatch.core.schema.validation import same
+from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
 from dispatch.models import TaskDefinition
 
@@ -74,7 +73,7 @@ def _deprecation(world: World, name: str) -> str | None:
 
 
 def _pending(world: World) -> Iterator[Finding]:
-    for name, number in sorted(unsent(world.using).values_list("task_name").annotate(Count("pk"))):
+    for name, number in sorted(world.waiting("task_name")):
         if why := world.reason(name):
             yield findings.PENDING.found(name, messages=_waiting(number), why=why)
         else:

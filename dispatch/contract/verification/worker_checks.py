@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Offer, World, by_worker, enumerated
+from dispatch.contract.verification.evidence import Offer, World, by_worker
 from dispatch.contract.verification.findings import Finding
+from dispatch.core.sentences import enumerated
 
 
 def check(world: World) -> Iterator[Finding]:

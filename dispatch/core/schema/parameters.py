@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dispatch.core.json_values import escape, unescape
-from dispatch.core.schema.validation import compiled, explain, pointer
+from dispatch.core.redaction import shorten
+from dispatch.core.schema.misfits import Misfits, pointer
+from dispatch.core.schema.validation import check, compiled
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import ConfigurationError, InvalidArguments
 
 if TYPE_CHECKING:
-    from jsonschema_rs import ValidationError, Validator
+    from jsonschema_rs import Validator
 
 
 class Parameters:
@@ -21,35 +24,81 @@ class Parameters:
 
     Beside the standard keywords, ``x-positional`` lists the names that may be given by position,
     ``x-positional-only`` those that must be, and ``x-variadic`` is the schema of further positional arguments.
-    An empty schema accepts everything.
+    An empty schema accepts everything. One that is given as its JSON text is read when it is first asked for: a
+    process that knows thousands of tasks and sends ten pays for ten.
     """
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.schema = schema
-        self.names: tuple[str, ...] = tuple(schema.get("properties", {}))
-        self.required: tuple[str, ...] = tuple(schema.get("required", ()))
-        self.positional: tuple[str, ...] = tuple(schema.get("x-positional", ()))
-        self.positional_only = frozenset(schema.get("x-positional-only", ()))
-        self.is_open = schema.get("additionalProperties", True) is not False or "patternProperties" in schema
+    def __init__(self, schema: Mapping[str, Any] | str) -> None:
+        self._given = schema
+
+    @cached_property
+    def _read(self) -> tuple[Mapping[str, Any], str]:
+        if not isinstance(self._given, str):
+            return self._given, ""
+        try:
+            schema = json.loads(self._given)
+            _check_shape(schema)
+        except ConfigurationError as error:
+            return {}, str(error)
+        except (ValueError, RecursionError) as error:
+            return {}, f"The schema of its parameters cannot be read: {shorten(str(error))}."
+        return schema, ""
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema; an empty one where its text does not hold one."""
+        return self._read[0]
+
+    @property
+    def unreadable(self) -> str:
+        """Why not even the names can be told, "" where they can."""
+        return self._read[1]
+
+    @cached_property
+    def problem(self) -> str:
+        """Why no call can be checked by this schema, "" where calls can be."""
+        if self.unreadable or not self.schema:
+            return self.unreadable
+        try:
+            self.check_schema(self.schema)
+        except ConfigurationError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that have a name, in order."""
+        return tuple(self.schema.get("properties", {}))
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """Those that must be given."""
+        return tuple(self.schema.get("required", ()))
+
+    @cached_property
+    def positional(self) -> tuple[str, ...]:
+        """Those that may be given by position, in order."""
+        return tuple(self.schema.get("x-positional", ()))
+
+    @cached_property
+    def positional_only(self) -> frozenset[str]:
+        """Those that must be given by position."""
+        return frozenset(self.schema.get("x-positional-only", ()))
+
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether names are accepted that the schema does not list."""
+        return (
+            self.schema.get("additionalProperties", True) is not False or "patternProperties" in self.schema
+        )
 
     @staticmethod
     def check_schema(schema: Any) -> None:
         """Raise ConfigurationError if ``schema`` is not a JSON Schema (2020-12) of an object, or never ends."""
-        if not isinstance(schema, dict):
-            raise ConfigurationError("The schema of a task's parameters must be a JSON object.")
-        compiled(schema)
-        if "x-variadic" in schema:
-            compiled(schema, "x-variadic")
+        _check_shape(schema)
+        check(schema)
         if schema.get("type", "object") != "object":
             raise ConfigurationError('The parameters are given by name: the schema\'s type must be "object".')
-        for keyword in ("x-positional", "x-positional-only"):
-            names = schema.get(keyword, [])
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ConfigurationError(f"{keyword} must be a list of parameter names.")
-        if strangers := set(schema.get("x-positional-only", ())) - set(schema.get("x-positional", ())):
-            raise ConfigurationError(
-                f"x-positional-only names {sorted(strangers)}, which x-positional does not."
-            )
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise InvalidArguments, with the JSON pointer, unless the call fits.
@@ -59,9 +108,9 @@ class Parameters:
         if not self.schema:
             return
         given = self._by_name(args, kwargs)
-        if error := _first_error(self._validator, given):
+        if not _fits(self._validator, given):
             self._check_names(given)
-            raise self._explain(error, given, len(args))
+            raise self._explain(given, len(args))
 
     def check_masked(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], sensitive: Collection[str]
@@ -70,9 +119,9 @@ class Parameters:
         try:
             self.check(args, kwargs)
         except InvalidArguments as error:
-            name = self._parameter(error.pointer)
-            if name not in sensitive if name else not sensitive:
+            if not self.conceals(error, sensitive):
                 raise
+            name = self._parameter(error.pointer)
             what = (
                 f"argument {name!r} does not fit its schema"
                 if name
@@ -80,9 +129,18 @@ class Parameters:
             )
             raise InvalidArguments(f"{what}; sensitive values are not shown.", error.pointer) from None
 
+    def conceals(self, error: InvalidArguments, sensitive: Collection[str]) -> bool:
+        """Tell whether an error is about a sensitive parameter, or about all of them where one is."""
+        name = self._parameter(error.pointer)
+        return name in sensitive if name else bool(sensitive)
+
     @cached_property
     def _validator(self) -> Validator:
         return compiled(self.schema)
+
+    @cached_property
+    def _misfits(self) -> Misfits:
+        return Misfits(self.schema)
 
     @cached_property
     def _variadic(self) -> Validator:
@@ -126,8 +184,8 @@ class Parameters:
                 f"/args/{start}",
             )
         for index, value in enumerate(rest, start):
-            if error := _first_error(self._variadic, value):
-                path, sentence = explain(error, self.schema, value)
+            if not _fits(self._variadic, value):
+                path, sentence = _explained(Misfits(self.schema, "x-variadic"), value)
                 raise _misfit(sentence, pointer(["args", index, *path]))
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
@@ -170,23 +228,43 @@ class Parameters:
         ]
         return f"{name} ({', '.join(remarks)})" if remarks else name
 
-    def _explain(self, error: ValidationError, given: Mapping[str, Any], positional: int) -> InvalidArguments:
-        path, sentence = explain(error, self.schema, given)
+    def _explain(self, given: Mapping[str, Any], positional: int) -> InvalidArguments:
+        path, sentence = _explained(self._misfits, given)
         if path and path[0] in self.positional[:positional]:
             return _misfit(sentence, pointer(["args", self.positional.index(str(path[0])), *path[1:]]))
         return _misfit(sentence, pointer(["kwargs", *path]))
 
 
-def _first_error(validator: Validator, value: Any) -> ValidationError | None:
-    from jsonschema_rs import ValidationError
+def _check_shape(schema: Any) -> None:
+    """Raise ConfigurationError unless the names of the parameters can be read from a schema."""
+    if not isinstance(schema, dict):
+        raise ConfigurationError("The schema of a task's parameters must be a JSON object.")
+    if not isinstance(schema.get("properties", {}), dict):
+        raise ConfigurationError("properties must be an object, with a schema for each parameter.")
+    for keyword in ("required", "x-positional", "x-positional-only"):
+        names = schema.get(keyword, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f"{keyword} must be a list of parameter names.")
+    if strangers := set(schema.get("x-positional-only", ())) - set(schema.get("x-positional", ())):
+        raise ConfigurationError(f"x-positional-only names {sorted(strangers)}, which x-positional does not.")
 
+
+def _fits(validator: Validator, value: Any) -> bool:
     try:
-        validator.validate(value)
-    except ValidationError as error:
-        return error
+        return validator.is_valid(value)
     except ValueError as error:
-        raise InvalidArguments(f"the arguments are not JSON: {error}.", "") from None
-    return None
+        raise _no_json(error) from None
+
+
+def _explained(misfits: Misfits, value: Any) -> tuple[list[str | int], str]:
+    try:
+        return misfits.explain(value)
+    except ValueError as error:
+        raise _no_json(error) from None
+
+
+def _no_json(error: ValueError) -> InvalidArguments:
+    return InvalidArguments(f"the arguments are not JSON: {error}.", "")
 
 
 def _misfit(sentence: str, at: str) -> InvalidArguments:

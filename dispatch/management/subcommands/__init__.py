@@ -10,35 +10,56 @@ import threading
 from argparse import _SubParsersAction
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, TypeAlias
 
-from django.core.management.base import CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
 Subparsers: TypeAlias = "_SubParsersAction[Any]"
 Options: TypeAlias = dict[str, Any]
 
 NO_TABLES = "The tables of dispatch are missing: run `manage.py migrate` first."
+#: Exit codes: what the arguments are is wrong, and, as shells have it, ended by Ctrl-C and by a closed pipe.
+USAGE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
-def add_database(parser: CommandParser) -> None:
+def add_database(
+    parser: CommandParser,
+    text: str = "whose outbox is worked on (default: %(default)s)",
+    *,
+    dest: str = "database",
+    default: str | None = DEFAULT_DB_ALIAS,
+) -> None:
     """Add ``--database ALIAS``."""
-    parser.add_argument(
-        "--database",
-        default=DEFAULT_DB_ALIAS,
-        choices=tuple(connections),
-        metavar="ALIAS",
-        help="whose outbox is worked on (default: %(default)s)",
-    )
+    choices = tuple(connections)
+    parser.add_argument("--database", dest=dest, default=default, choices=choices, metavar="ALIAS", help=text)
+
+
+def add_choice(parser: CommandParser, dest: str, **options: Any) -> Subparsers:
+    """Add the subcommands of a parser; without any of them it lists them."""
+    parser.set_defaults(run=partial(_list_choices, parser, dest), needs_tables=_never)
+    return parser.add_subparsers(dest=dest, metavar=dest.upper(), **options)
+
+
+def _list_choices(parser: CommandParser, dest: str, command: BaseCommand, options: Options) -> None:
+    for line in parser.format_help().splitlines():
+        command.stderr.write(line)
+    raise CommandError(f"Which {dest.upper()}? They are listed above.", returncode=USAGE)
+
+
+def _never(options: Options) -> bool:
+    return False
 
 
 @contextmanager
-def stopped_by_signal(stop: threading.Event) -> Iterator[None]:
-    """Set ``stop`` on SIGTERM and SIGINT inside the block: work in hand is finished first."""
+def stopped_by_signal(*stops: threading.Event) -> Iterator[None]:
+    """Set each of ``stops`` on SIGTERM and SIGINT inside the block: work in hand is finished first."""
 
     def handler(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        for stop in stops:
+            stop.set()
 
     previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import contextmanager, redirect_stdout
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +15,17 @@ from dispatch.client import celery_import
 from dispatch.conf import DEFAULT_BROKER, conf
 from dispatch.configuration import apply, document
 from dispatch.configuration.diff import Change, Changes
-from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.operator_input import add_yes, agreed, read_text, reason
-from dispatch.management.subcommands.output import add_format, write_json
+from dispatch.exceptions import InvalidConfiguration
+from dispatch.management.subcommands import Options, Subparsers, add_choice
+from dispatch.management.subcommands.files import named, read_text
+from dispatch.management.subcommands.operator_input import add_yes, agreed
+from dispatch.management.subcommands.output import (
+    add_format,
+    add_target,
+    write_document,
+    write_json,
+    write_lines,
+)
 from dispatch.models import Queue
 
 REMARKS = {"left_out": "left out", "notes": "note"}
@@ -25,9 +34,9 @@ REMARKS = {"left_out": "left out", "notes": "note"}
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
     parser = subparsers.add_parser("config", help="export the configuration, or import one")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = add_choice(parser, "action")
     export = actions.add_parser("export", help="write exchanges, queues, routes, tasks and triggers as JSON")
-    export.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
+    add_target(export)
     export.set_defaults(run=run_export)
     import_ = actions.add_parser("import", help="bring a document into the registry, all or nothing")
     import_.add_argument("file", metavar="FILE", help="as written by `config export`; - for standard input")
@@ -48,20 +57,27 @@ def add(subparsers: Subparsers) -> None:
 
 def run_export(command: BaseCommand, options: Options) -> None:
     """Write the document to a file or to standard output."""
-    text = document.export(_database())
-    if not options["file"]:
-        command.stdout.write(text, ending="")
-        return
-    try:
-        Path(options["file"]).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise CommandError(f"{options['file']} cannot be written: {reason(error)}") from None
-    command.stdout.write(f"The configuration was written to {options['file']}.")
+    write_document(command, options["file"], document.export(_database()), "configuration")
 
 
 def run_import(command: BaseCommand, options: Options) -> None:
     """Show what a file changes, ask, and change it."""
-    _bring(command, options, document.read(read_text(options["file"])), prune=options["prune"])
+    name = options["file"]
+    with _every_problem_told(command, named(name)):
+        wanted = document.read(read_text(name, document.LONGEST + 1))
+        _bring(command, options, wanted, prune=options["prune"])
+
+
+@contextmanager
+def _every_problem_told(command: BaseCommand, source: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidConfiguration as error:
+        if len(error.problems) == 1:
+            raise CommandError(f"{source}: {error}") from None
+        for problem in error.problems:
+            command.stderr.write(problem)
+        raise CommandError(f"{source}: {len(error.problems)} problems. Nothing was changed.") from None
 
 
 def run_import_celery(command: BaseCommand, options: Options) -> None:
@@ -70,12 +86,14 @@ def run_import_celery(command: BaseCommand, options: Options) -> None:
     if broker is None:
         known = ", ".join(sorted(conf.brokers))
         raise CommandError(f"No broker {options['broker']!r} in the settings: choose one of {known}.")
-    found = celery_import.read(options["app"], broker)
-    wanted = document.parse(found.document).as_some("tasks")  # those that route themselves
-    usable, problems = apply.usable(wanted, _database())
-    refused = [f"{problem.label}: {problem.reason}" for problem in problems]
-    remarks = {"left_out": [*found.left_out, *refused], "notes": list(found.notes)}
-    _bring(command, options, usable, prune=False, remarks=remarks)
+    with redirect_stdout(sys.stderr):  # what a module prints must not end up in a document
+        found = celery_import.read(options["app"], broker)
+    with _every_problem_told(command, options["app"]):
+        wanted = document.parse(found.document).as_some("tasks")  # those that route themselves
+        usable, problems = apply.usable(wanted, _database())
+        refused = [f"{problem.label}: {problem.reason}" for problem in problems]
+        remarks = {"left_out": [*found.left_out, *refused], "notes": list(found.notes)}
+        _bring(command, options, usable, prune=False, remarks=remarks, source="the Celery app")
 
 
 def _bring(
@@ -85,11 +103,12 @@ def _bring(
     *,
     prune: bool,
     remarks: Mapping[str, list[str]] = MappingProxyType({}),
+    source: str = "the file",
 ) -> None:
     using = _database()
     changes = apply.preview(wanted, using, prune=prune)
     if options["format"] == "text":
-        _print(command, changes, remarks)
+        _print(command, changes, remarks, source)
     applied = _wants(command, options, changes)
     if applied:
         apply.apply(wanted, using, prune=prune, expected=changes)
@@ -103,15 +122,13 @@ def _wants(command: BaseCommand, options: Options, changes: Changes) -> bool:
     return bool(changes) and not options["dry_run"] and agreed(command, options, "Apply these changes?")
 
 
-def _print(command: BaseCommand, changes: Changes, remarks: Mapping[str, list[str]]) -> None:
+def _print(command: BaseCommand, changes: Changes, remarks: Mapping[str, list[str]], source: str) -> None:
     for word, rows in (("added", changes.added), ("changed", changes.changed), ("deleted", changes.deleted)):
         for change in rows:
             command.stdout.write(f"{word:>8}  {change.label}")
-            command.stdout.writelines(
-                f"            {line}\n" for line in _columns(change, is_new=word == "added")
-            )
+            write_lines(command, (f"            {line}" for line in _columns(change, is_new=word == "added")))
     for change in changes.kept:
-        command.stdout.write(f"{'kept':>8}  {change.label}, which is not in the file")
+        command.stdout.write(f"{'kept':>8}  {change.label}, which is not in {source}")
     for word in ("left_out", "notes"):
         for sentence in remarks.get(word, ()):
             command.stdout.write(f"{REMARKS[word]:>8}  {sentence}")

@@ -11,10 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from dispatch import contract, registry
 from dispatch.contract.manifest_diff import TaskChange
 from dispatch.core import manifest
+from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
-from dispatch.management.subcommands import Options, Subparsers
+from dispatch.management.subcommands import Options, Subparsers, add_choice
 from dispatch.management.subcommands.operator_input import read_manifest
-from dispatch.management.subcommands.output import add_format, shown, write_json
+from dispatch.management.subcommands.output import add_format, write_json, write_lines
 from dispatch.models import Manifest
 from dispatch.triggers.code_triggers import declared
 
@@ -25,7 +26,7 @@ MOST_SUGGESTIONS = 50
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
     parser = subparsers.add_parser("manifest", help="import a worker manifest, or show what was imported")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = add_choice(parser, "action")
     _add_sync(actions.add_parser("sync", help="write what a manifest says of its tasks into the registry"))
     show = actions.add_parser("show", help="list the imported manifests")
     add_format(show)
@@ -47,6 +48,11 @@ def _add_sync(parser: CommandParser) -> None:
         action="store_true",
         help="change nothing and exit with 1 if something could no longer be sent",
     )
+    parser.add_argument(
+        "--own-queues",
+        action="store_true",
+        help="send tasks to the queues that the worker's code sets on them, where their definitions name none",
+    )
     add_format(parser)
     parser.set_defaults(run=run_sync)
 
@@ -61,10 +67,11 @@ def run_sync(command: BaseCommand, options: Options) -> None:
             dry_run=options["dry_run"],
             refuse_breaking=options["refuse_breaking"],
             code=[(trigger.name, trigger.task) for trigger in declared.values()],
+            own_queues=options["own_queues"],
         )
         told.append(_as_json(result))
         if options["format"] == "text":
-            command.stdout.write("\n".join(_lines(result, applied=not options["dry_run"])))
+            write_lines(command, _lines(result, options))
         if options["refuse_breaking"] and result.difference.breaking:
             refused.append(document.worker)
     if options["format"] == "json":
@@ -95,9 +102,9 @@ def _documents(options: Options) -> list[manifest.Manifest]:
     return [read_manifest(options["file"])]
 
 
-def _lines(result: contract.Synced, *, applied: bool) -> Iterator[str]:
+def _lines(result: contract.Synced, options: Options) -> Iterator[str]:
     found = result.difference
-    yield from (f" warning  {shown(text)}" for text in found.warnings)
+    yield from (f" warning  {text}" for text in found.warnings)
     yield from (f"   added  {name}" for name in found.added)
     yield from _tasks("changed", found.changed)
     yield from _tasks("returned", found.returned)
@@ -105,16 +112,31 @@ def _lines(result: contract.Synced, *, applied: bool) -> Iterator[str]:
         close = suggest(name, found.added, most=1) if place < MOST_SUGGESTIONS else ""
         yield f" missing  {name}{close}"
     for effect in result.effects:
-        yield f"  breaks  {_subject(effect)} {shown(effect.sentence)}"
+        yield f"  breaks  {_subject(effect)} {effect.sentence}"
         yield from (f"            {example}" for example in effect.examples)
-    yield _summary(result, applied=applied)
+    yield from _own_queues(result, is_wanted=options["own_queues"])
+    yield _summary(result, applied=not options["dry_run"])
+
+
+def _own_queues(result: contract.Synced, *, is_wanted: bool) -> Iterator[str]:
+    """Yield a line for each task that is sent where the worker's code says, or one for all that are not."""
+    if is_wanted:
+        for own in result.own_queues:
+            problem = f", but not here: {own.problem}" if own.problem else ""
+            yield f"   queue  {own.task} goes to {own.place}, as its code says{problem}"
+    elif result.own_queues:
+        told = enumerated(f"{own.task} ({own.place})" for own in result.own_queues)
+        yield (
+            f" warning  The worker's code sends these to queues of their own, and the registry does not: {told}. Add "
+            f"--own-queues to bring them, or choose a queue on the definition."
+        )
 
 
 def _tasks(word: str, tasks: tuple[TaskChange, ...]) -> Iterator[str]:
     for task in tasks:
         yield f"{word:>8}  {task.name}"
         for change in task.changes:
-            yield f"            {'BREAKING  ' if change.breaking else ''}{shown(change)}"
+            yield f"            {'BREAKING  ' if change.breaking else ''}{change}"
 
 
 def _subject(effect: Any) -> str:
@@ -122,7 +144,7 @@ def _subject(effect: Any) -> str:
         return "messages:"
     label = {"trigger": "trigger", "code": "@trigger", "route": "route"}[effect.kind]
     task = f", which sends {effect.task}," if effect.task else ""
-    return f"{label} {shown(effect.subject)!r}{task}"
+    return f"{label} {effect.subject!r}{task}"
 
 
 def _summary(result: contract.Synced, *, applied: bool) -> str:
@@ -143,19 +165,9 @@ def _as_json(result: contract.Synced) -> dict[str, Any]:
         "version": found.version,
         "applied": result.applied,
         "breaking": found.breaking,
-        "added": found.added,
-        "changed": [_task(task) for task in found.changed],
-        "returned": [_task(task) for task in found.returned],
-        "missing": found.missing,
+        **found.document(),
         "unchanged": found.unchanged,
         "warnings": found.warnings,
         "breaks": [asdict(effect) for effect in result.effects],
-    }
-
-
-def _task(task: TaskChange) -> dict[str, Any]:
-    return {
-        "task": task.name,
-        "breaking": task.breaking,
-        "changes": [asdict(change) for change in task.changes],
+        "own_queues": [asdict(own) for own in result.own_queues],
     }

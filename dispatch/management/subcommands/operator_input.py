@@ -1,29 +1,17 @@
-"""What an operator gives: files, ``-`` being standard input, and the word that a destructive command may go on."""
+"""What an operator gives: a manifest, and the word that a destructive command may go on."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch.core import manifest
 from dispatch.exceptions import InvalidManifest
-from dispatch.management.subcommands import Options
-
-
-def read_text(name: str, most: int = -1, *, returncode: int = 1) -> str:
-    """Return what a file, or standard input, holds: its first ``most`` characters.
-
-    Raises CommandError with ``returncode`` for what cannot be read.
-    """
-    try:
-        if name == "-":
-            return sys.stdin.read(most)
-        with Path(name).open(encoding="utf-8") as file:
-            return file.read(most)
-    except (OSError, ValueError) as error:  # ValueError: it is no UTF-8, or the name holds NUL
-        raise CommandError(f"{named(name)} cannot be read: {reason(error)}", returncode=returncode) from None
+from dispatch.management.subcommands import INTERRUPTED, Options
+from dispatch.management.subcommands.files import named, read_text
 
 
 def read_manifest(name: str, *, returncode: int = 1) -> manifest.Manifest:
@@ -34,14 +22,15 @@ def read_manifest(name: str, *, returncode: int = 1) -> manifest.Manifest:
         raise CommandError(f"{named(name)}: {error}", returncode=returncode) from None
 
 
-def named(name: str) -> str:
-    """Return the name of a file for a sentence."""
-    return "standard input" if name == "-" else name
+def up_to(most: int) -> Callable[[str], int]:
+    """Return what reads an argument that is a whole number from 1 on."""
 
+    def read(text: str) -> int:
+        if not (text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"1 to {most}")
+        return int(text)
 
-def reason(error: Exception) -> str:
-    """Return what the system says, without the number and the path that Python puts around it."""
-    return getattr(error, "strerror", None) or str(error)
+    return read
 
 
 def add_yes(parser: CommandParser) -> None:
@@ -52,13 +41,19 @@ def add_yes(parser: CommandParser) -> None:
 def agreed(command: BaseCommand, options: Options, question: str) -> bool:
     """Ask on the terminal; ``--yes`` answers beforehand.
 
-    Raises CommandError where there is neither a terminal nor ``--yes``.
+    Raises CommandError where there is neither a terminal nor ``--yes``, and for Ctrl-C.
     """
     if options["yes"]:
         return True
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise CommandError(f"{question} Nobody is here to answer: add --yes.")
     # not to standard output, which a program may be reading
     command.stderr.write(f"{question} [y/N] ", ending="")
     command.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except UnicodeDecodeError:
+        return False
+    except KeyboardInterrupt:
+        command.stderr.write("")
+        raise CommandError("Interrupted: nothing was changed.", returncode=INTERRUPTED) from None

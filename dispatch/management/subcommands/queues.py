@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,9 +9,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch import queues
-from dispatch.management.subcommands import Options, Subparsers, add_database
-from dispatch.management.subcommands.operator_input import add_yes, agreed
-from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
+from dispatch.core.sentences import count
+from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database
+from dispatch.management.subcommands.operator_input import add_yes, agreed, up_to
+from dispatch.management.subcommands.output import (
+    add_format,
+    shown,
+    table,
+    write_json,
+    write_lines,
+    write_rows,
+)
 
 
 def add_apply(actions: Subparsers) -> None:
@@ -62,13 +69,12 @@ def _may_tell(command: BaseCommand, options: Options, changes: int) -> bool:
 
 def _show(command: BaseCommand, plan: queues.Plan) -> None:
     if plan.steps:
-        command.stdout.write(table([_step_row(step) for step in plan.steps]))
+        write_lines(command, table([_step_row(step) for step in plan.steps]))
     elif not plan.problems:
         command.stdout.write("Nothing to do: the running workers consume what the registry has.")
-    for text in plan.notes:
-        command.stdout.write(shown(text))
+    write_lines(command, plan.notes)
     for text in plan.problems:
-        command.stderr.write(shown(text))
+        command.stderr.write(text)
 
 
 def _step_row(step: queues.Step) -> dict[str, Any]:
@@ -85,20 +91,21 @@ def _show_done(command: BaseCommand, steps: list[queues.Step], news: list[str]) 
     words = {"consume": "consumes", "leave": "has left"}
     for step in steps:
         if step.error:
-            command.stderr.write(shown(step.error))
+            command.stderr.write(step.error)
         else:
             command.stdout.write(f"{step.worker} {words[step.action]} {step.queue}.")
-    for text in news:
-        command.stdout.write(shown(text))
+    write_lines(command, news)
 
 
+#: To be peeked at: they are held in memory, and RabbitMQ hands out each of them.
+MOST_MESSAGES = 10_000
 HEADER = "   {}: {}"
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
     parser = subparsers.add_parser("queues", help="look at queues on their brokers, and work on them")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = add_choice(parser, "action")
     _add_list(actions)
     _add_peek(actions)
     declare = _named(actions, "declare", run_declare, "create exchanges, queues and bindings", default="all")
@@ -123,7 +130,9 @@ def _add_list(actions: Subparsers) -> None:
 def _add_peek(actions: Subparsers) -> None:
     parser = actions.add_parser("peek", help="show messages without taking them away (Redis, RabbitMQ)")
     parser.add_argument("queue", metavar="NAME")
-    parser.add_argument("--limit", type=_positive, default=10, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--limit", type=up_to(MOST_MESSAGES), default=10, metavar="N", help="default: %(default)s"
+    )
     add_format(parser)
     parser.set_defaults(run=run_peek)
 
@@ -137,13 +146,6 @@ def _named(actions: Subparsers, name: str, run: Any, text: str, default: str = "
     return parser
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("1 or more")
-    return number
-
-
 def run_list(command: BaseCommand, options: Options) -> None:
     """Print a line per queue, and below it what needs attention."""
     lines = queues.overview(options["database"])
@@ -155,7 +157,7 @@ def run_list(command: BaseCommand, options: Options) -> None:
             command.stdout.write("The registry has no queue.")
         write_rows(command, options, rows)
         for note, names in _notes(lines).items():
-            command.stdout.write(f"\n{', '.join(names)}: {shown(note)}")
+            write_lines(command, ["", f"{', '.join(names)}: {note}"])
     unseen = sorted({line.broker for line in lines if line.seen.state == "down"})
     if unseen:
         raise CommandError(f"Not every broker could be asked: {', '.join(unseen)}.")
@@ -192,11 +194,11 @@ def run_peek(command: BaseCommand, options: Options) -> None:
     if not messages:
         command.stdout.write(f"Queue {options['queue']!r} is empty.")
     for number, message in enumerate(messages, start=1):
-        command.stdout.write(f"{number}. {shown(message.task)} {shown(message.task_id)}")
+        command.stdout.write(f"{number}. {message.task} {message.task_id}")
         about = {"args": message.args, "kwargs": message.kwargs, "priority": message.priority}
         for name, value in (about | {"bytes": message.size} | dict(message.headers)).items():
             if value not in (None, "", [], {}):
-                command.stdout.write(HEADER.format(shown(name), shown(value)))
+                command.stdout.write(HEADER.format(name, shown(value)))
 
 
 def run_declare(command: BaseCommand, options: Options) -> None:
@@ -238,12 +240,8 @@ def _agreed(command: BaseCommand, options: Options, verb: str) -> list[str]:
 
 def _with(line: queues.Line) -> str:
     consumers = line.seen.consumers
-    users = "" if consumers is None else f" and {_count(consumers, 'consumer')}"
-    return f"with {_count(line.seen.ready or 0, 'message')}{users}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    users = "" if consumers is None else f" and {count(consumers, 'consumer')}"
+    return f"with {count(line.seen.ready or 0, 'message')}{users}"
 
 
 def _report(command: BaseCommand, options: Options, outcomes: Iterable[queues.Outcome]) -> None:
@@ -260,13 +258,13 @@ def _report(command: BaseCommand, options: Options, outcomes: Iterable[queues.Ou
 
 def _print(command: BaseCommand, outcome: queues.Outcome) -> None:
     if outcome.error:
-        command.stderr.write(f"{outcome.queue}: {shown(outcome.error)}")
+        command.stderr.write(f"{outcome.queue}: {outcome.error}")
         return
-    messages = "" if outcome.messages is None else f", {_count(outcome.messages, 'message')} gone"
+    messages = "" if outcome.messages is None else f", {count(outcome.messages, 'message')} gone"
     command.stdout.write(f"{outcome.queue}: {outcome.done}{messages}")
 
 
 def _fail_if_any(outcomes: Sequence[queues.Outcome]) -> None:
     failed = [outcome.queue for outcome in outcomes if outcome.error]
     if failed:
-        raise CommandError(f"{len(failed)} of {_count(len(outcomes), 'queue')} failed: {', '.join(failed)}.")
+        raise CommandError(f"{len(failed)} of {count(len(outcomes), 'queue')} failed: {', '.join(failed)}.")

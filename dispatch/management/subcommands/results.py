@@ -21,7 +21,7 @@ def run(command: BaseCommand, options: Options) -> None:
     collector = Collector(options["database"])
     with stopped_by_signal(collector.stop):
         if options["once"]:
-            command.stdout.write(f"{collector.sweep()} results handled.")
+            command.stdout.write(f"{collector.drain()} results handled.")
             return
         command.stdout.write(
             f"Collecting results into database {collector.using!r}. Stop with Ctrl-C or SIGTERM."

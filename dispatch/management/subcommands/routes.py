@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from dispatch import contract, queues, registry
 from dispatch.client.kombu_topology import number_on
@@ -16,9 +15,17 @@ from dispatch.core.manifest import sealed
 from dispatch.core.priority_order import PRIORITIES
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
-from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.operator_input import reason
-from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
+from dispatch.management.subcommands import Options, Subparsers, add_choice
+from dispatch.management.subcommands.output import (
+    add_format,
+    add_target,
+    paragraphs,
+    table,
+    write_document,
+    write_json,
+    write_lines,
+    write_rows,
+)
 from dispatch.registry import priority_warnings
 from dispatch.registry.routing_explanation import KEYS, Explanation, explain
 
@@ -28,14 +35,14 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "routes", help="show where tasks go, and why; write the routing for the worker"
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = add_choice(parser, "action")
     listing = actions.add_parser("list", help="list every registered task with its destination")
     add_format(listing)
     _add_offline(listing)
     listing.set_defaults(run=run_list)
     _add_explain(actions.add_parser("explain", help="say where a task of this name goes, step by step"))
     export = actions.add_parser("export", help="write routing.json, which the worker reads")
-    export.add_argument("file", nargs="?", metavar="FILE", help="default: standard output")
+    add_target(export)
     export.set_defaults(run=run_export)
 
 
@@ -80,8 +87,7 @@ def run_list(command: BaseCommand, options: Options) -> None:
         ]
     write_rows(command, options, rows)
     if options["format"] == "text":
-        for queue, note in notes.items():
-            command.stdout.write(f"\nWarning: {queue}: {shown(note)}")
+        _warn(command, (f"{queue}: {note}" for queue, note in notes.items()))
 
 
 def run_explain(command: BaseCommand, options: Options) -> None:
@@ -92,22 +98,18 @@ def run_explain(command: BaseCommand, options: Options) -> None:
     if options["format"] == "json":
         write_json(command, _document(explanation) | {"warnings": warnings})
     else:
-        command.stdout.write(_text(explanation))
-        for warning in warnings:
-            command.stdout.write(f"\nWarning: {shown(warning)}")
+        write_lines(command, _lines(explanation))
+        _warn(command, warnings)
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
     """Write the routing document to a file or to standard output."""
-    text = sealed(contract.routing_document())
-    if not options["file"]:
-        command.stdout.write(text, ending="")
-        return
-    try:
-        Path(options["file"]).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"{options['file']} cannot be written: {reason(error)}") from None
-    command.stdout.write(f"The routing was written to {options['file']}.")
+    write_document(command, options["file"], sealed(contract.routing_document()), "routing")
+
+
+def _warn(command: BaseCommand, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        write_lines(command, ["", f"Warning: {warning}"])
 
 
 def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:
@@ -178,11 +180,13 @@ def _document(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _text(explanation: Explanation) -> str:
-    parts = [explanation.problem] if explanation.problem else []
+def _lines(explanation: Explanation) -> list[str]:
+    parts = [[explanation.problem]] if explanation.problem else []
     found = explanation.destination
     if found:
-        parts.append(f"{explanation.task} → {_place(found)} on broker {found.broker!r}, {_priority(found)}.")
+        parts.append(
+            [f"{explanation.task} → {_place(found)} on broker {found.broker!r}, {_priority(found)}."]
+        )
     decided = [
         {"key": key, "decided by": explanation.decided_by[key]}
         for key in KEYS
@@ -199,8 +203,8 @@ def _text(explanation: Explanation) -> str:
     ]
     parts += [table(rows) for rows in (decided, steps) if rows]
     if found and (commands := _worker_commands(found)):
-        parts.append("\n".join(["Consumed by:", *commands]))
-    return "\n\n".join(parts)
+        parts.append(["Consumed by:", *commands])
+    return paragraphs(parts)
 
 
 def _priority(destination: Destination) -> str:

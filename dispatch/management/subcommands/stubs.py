@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import shutil
-import tempfile
 from itertools import islice
-from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
 from dispatch.contract.typed_stubs import module, offered, registered
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.operator_input import named, read_manifest, reason
+from dispatch.management.subcommands.files import STANDARD, exists, named, read_text, replace_text
+from dispatch.management.subcommands.operator_input import read_manifest
+from dispatch.management.subcommands.output import write_lines
 
 MOST_LINES = 60
+MOST_CHARACTERS = 16 * 1024 * 1024  # of a file that is there; a module of 10,000 tasks is shorter
 
 
 def add(subparsers: Subparsers) -> None:
@@ -31,20 +31,24 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail unless FILE is what would be written"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, needs_tables=_reads_the_registry)
+
+
+def _reads_the_registry(options: Options) -> bool:
+    return options["manifest"] is None
 
 
 def run(command: BaseCommand, options: Options) -> None:
     """Write the module, or say in what the file differs from it."""
     text, name = _module(options["manifest"]), options["output"]
-    if name == "-" and options["check"]:
+    if name == STANDARD and options["check"]:
         raise CommandError("--check compares a file: give its name with -o.")
-    if name == "-":
-        command.stdout.write(text, ending="")
+    if name == STANDARD:
+        write_lines(command, text.removesuffix("\n").split("\n"))
     elif options["check"]:
         _check(command, text, name, options["manifest"])
     else:
-        _write(command, text, Path(name))
+        _write(command, text, name)
 
 
 def _module(source: str | None) -> str:
@@ -58,15 +62,14 @@ def _module(source: str | None) -> str:
 
 
 def _check(command: BaseCommand, text: str, name: str, source: str | None) -> None:
-    found = _read(Path(name))
+    found = _read(name)
     if found == text:
         command.stdout.write(f"{name} is as it should be.")
         return
     remedy = f"manage.py dispatch stubs -o {name}{f' --manifest {source}' if source else ''}"
     if found is None:
         raise CommandError(f"{name} does not exist. Write it: {remedy}")
-    for line in _difference(found, text, name):
-        command.stdout.write(line)
+    write_lines(command, _difference(found, text, name))
     raise CommandError(
         f"{name} is not what the worker offers. Write it anew, then let mypy look at your calls: {remedy}"
     )
@@ -81,33 +84,14 @@ def _difference(found: str, text: str, name: str) -> list[str]:
     return [*shown, f"… and {more} lines more"] if more else shown
 
 
-def _write(command: BaseCommand, text: str, path: Path) -> None:
-    if _read(path) == text:
-        command.stdout.write(f"{path} is as it should be.")
+def _write(command: BaseCommand, text: str, name: str) -> None:
+    if _read(name) == text:
+        command.stdout.write(f"{name} is as it should be.")
         return
-    try:
-        _replace(path, text)
-    except OSError as error:
-        raise CommandError(f"{path} cannot be written: {reason(error)}") from None
-    command.stdout.write(f"{path} was written.")
+    replace_text(name, text)
+    command.stdout.write(f"{name} was written.")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the file whole or not at all; it keeps its permissions, and a link to it stays a link."""
-    path = path.resolve()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stubs-") as folder:
-        written = Path(folder) / path.name
-        written.write_text(text, encoding="utf-8", newline="\n")
-        if path.exists():
-            shutil.copymode(path, written)
-        written.replace(path)
-
-
-def _read(path: Path) -> str | None:
+def _read(name: str) -> str | None:
     """Return what the file holds, None where there is none."""
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} cannot be read: {reason(error)}") from None
+    return read_text(name, MOST_CHARACTERS) if exists(name) else None

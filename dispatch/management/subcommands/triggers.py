@@ -9,8 +9,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dispatch.core import trigger_rules
 from dispatch.core.suggestions import suggest
-from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.output import add_format, shown, table, write_json, write_rows
+from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database
+from dispatch.management.subcommands.output import (
+    add_format,
+    paragraphs,
+    table,
+    write_json,
+    write_lines,
+    write_rows,
+)
 from dispatch.models import Trigger
 from dispatch.triggers.code_triggers import CodeTrigger, declared
 from dispatch.triggers.preview import Candidate, Preview, candidates, destination, load, preview
@@ -19,7 +26,7 @@ from dispatch.triggers.preview import Candidate, Preview, candidates, destinatio
 def add(subparsers: Subparsers) -> None:
     """Add the parsers."""
     parser = subparsers.add_parser("triggers", help="show the triggers, and what one of them would send")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = add_choice(parser, "action")
     listing = actions.add_parser("list", help="list the triggers of the admin and those in code")
     add_format(listing)
     listing.set_defaults(run=run_list)
@@ -46,7 +53,9 @@ def _add_preview(parser: CommandParser) -> None:
     )
     parser.add_argument("--model", default="", metavar="APP.MODEL", help="where several share the name")
     parser.add_argument("--task", default="", metavar="NAME", help="where several share the name")
-    parser.add_argument("--database", metavar="ALIAS", help="where the object is (default: by the routers)")
+    add_database(
+        parser, "where the object is (default: by the routers)", dest="object_database", default=None
+    )
     add_format(parser)
     parser.set_defaults(run=run_preview)
 
@@ -64,13 +73,13 @@ def run_list(command: BaseCommand, options: Options) -> None:
 def run_preview(command: BaseCommand, options: Options) -> None:
     """Print whether the trigger would fire, condition by condition, and what it would send."""
     found = _choose(options)
-    instance = load(found.trigger, options["pk"], options["database"])
+    instance = load(found.trigger, options["pk"], options["object_database"])
     event = options["event"] or found.first_event
     answer = preview(found, instance, event, _changes(options["set"]))
     if options["format"] == "json":
         write_json(command, asdict(answer))
     else:
-        command.stdout.write(_text(answer))
+        write_lines(command, _lines(answer))
 
 
 def _choose(options: Options) -> Candidate:
@@ -121,16 +130,15 @@ def _condition(found: Candidate) -> str:
     return getattr(when, "__name__", "") if when else ""
 
 
-def _text(answer: Preview) -> str:
+def _lines(answer: Preview) -> list[str]:
     what = f"{answer.model} {answer.object_pk} was {answer.event}"
-    parts = [f"Trigger {answer.trigger!r} {'fires' if answer.fires else 'does not fire'} when {what}."]
-    parts += [f"It would leave a dead message: {problem}" for problem in answer.problems]
+    parts = [[f"Trigger {answer.trigger!r} {'fires' if answer.fires else 'does not fire'} when {what}."]]
+    parts += [[f"It would leave a dead message: {problem}"] for problem in answer.problems]
     if answer.checks:
         parts.append(table([_check(check) for check in answer.checks]))
     if answer.body:
         parts.append(_sent(answer))
-    parts.append("Nothing was sent.")
-    return "\n\n".join(parts)
+    return paragraphs([*parts, ["Nothing was sent."]])
 
 
 def _check(check: Any) -> dict[str, Any]:
@@ -143,16 +151,15 @@ def _check(check: Any) -> dict[str, Any]:
     }
 
 
-def _sent(answer: Preview) -> str:
+def _sent(answer: Preview) -> list[str]:
     verb = "Sends" if answer.fires else "If it fired, it would send"
     body = answer.body
     if body is None:
-        return ""
+        return []
     where = f"to queue {body.queue}" if body.queue else f"to {_place(answer)}"
     lines = [f"{verb} {answer.task} {where}{f', due in {body.due_in:g} s' if body.due_in else ''}:"]
     lines += [f"  {value!r}" for value in body.args]
-    lines += [f"  {name} = {shown(repr(value))}" for name, value in body.kwargs.items()]
-    return "\n".join(lines)
+    return lines + [f"  {name} = {value!r}" for name, value in body.kwargs.items()]
 
 
 def _place(answer: Preview) -> str:

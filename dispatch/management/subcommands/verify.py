@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dispatch import contract, registry
-from dispatch.contract import Finding, Report, TaskUse
-from dispatch.core.routing import Target
-from dispatch.management.subcommands import NO_TABLES, Options, Subparsers, add_database
+from dispatch import contract
+from dispatch.contract import Finding, Report
+from dispatch.core.sentences import count
+from dispatch.management.subcommands import Options, Subparsers, add_database
 from dispatch.management.subcommands.operator_input import read_manifest
-from dispatch.management.subcommands.output import add_format, shown, write_json
-from dispatch.triggers.code_triggers import declared
+from dispatch.management.subcommands.output import add_format, paragraphs, shown, write_json, write_lines
+from dispatch.triggers.code_triggers import task_uses
 
 WIDTH = 110
 INDENT = " " * 6
@@ -51,17 +50,15 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument("--strict", action="store_true", help="let warnings fail too")
     add_database(parser)
     add_format(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, unusable=UNUSABLE)
 
 
 def run(command: BaseCommand, options: Options) -> None:
     """Print what was found. Exit 0 without drift, 1 with, 2 for a manifest that cannot be read."""
-    if not registry.has_tables(options["database"]):
-        raise CommandError(NO_TABLES, returncode=UNUSABLE)
     report = contract.verify(
         options["database"],
         [(name, read_manifest(name, returncode=UNUSABLE)) for name in options["manifest"]],
-        code=_in_code(),
+        code=task_uses(),
         live=options["live"],
         ignore=frozenset(options["ignore"]),
     )
@@ -69,9 +66,8 @@ def run(command: BaseCommand, options: Options) -> None:
     if options["format"] == "json":
         write_json(command, _document(report, fails=fails))
     else:
-        command.stdout.write(_text(report))
+        write_lines(command, _lines(report))
     if fails:
-        command.stdout.flush()  # into a file or a pipe, as in CI, the last line would come first
         raise CommandError(f"Registry and workers disagree: {_counts(report)}.")
     if options["format"] == "text":
         command.stdout.write(f"Registry and workers agree: {_counts(report)}.")
@@ -81,12 +77,6 @@ def _ignorable(text: str) -> str:
     if text.partition(":")[0] not in IDS:
         raise argparse.ArgumentTypeError(f"{text!r} is no finding: docs/reference/verify.md lists their ids.")
     return text
-
-
-def _in_code() -> Iterator[TaskUse]:
-    for trigger in declared.values():
-        chosen = {key: trigger.options.get(key) for key in ("queue", "exchange", "routing_key")}
-        yield TaskUse(f"@trigger {trigger.name}", trigger.name, trigger.task, Target(**chosen))
 
 
 def _document(report: Report, *, fails: bool) -> dict[str, Any]:
@@ -100,20 +90,18 @@ def _document(report: Report, *, fails: bool) -> dict[str, Any]:
     }
 
 
-def _text(report: Report) -> str:
-    compared = (
-        ["Compared with:", *(f"  {shown(label)}" for label in report.compared)] if report.compared else []
-    )
-    blocks = ["\n".join(compared), *map(_block, report.findings)]
-    return "\n\n".join(block for block in blocks if block) + "\n\n"
+def _lines(report: Report) -> list[str]:
+    compared = ["Compared with:", *(f"  {label}" for label in report.compared)] if report.compared else []
+    parts = [part for part in (compared, *map(_block, report.findings)) if part]
+    return [*paragraphs(parts), ""]
 
 
-def _block(finding: Finding) -> str:
-    heading = f"{finding.id}  {finding.severity:<8} {shown(finding.subject)}"
-    return "\n".join([heading, _indented(finding.sentence), _indented(f"→ {finding.remedy}")])
+def _block(finding: Finding) -> list[str]:
+    heading = f"{finding.id}  {finding.severity:<8} {finding.subject}"
+    return [heading, *_indented(finding.sentence), *_indented(f"→ {finding.remedy}")]
 
 
-def _indented(text: str) -> str:
+def _indented(text: str) -> list[str]:
     """Wrap a text between words; names stay whole, and so do commands, to be copied."""
     wrapper = textwrap.TextWrapper(
         WIDTH,
@@ -123,14 +111,10 @@ def _indented(text: str) -> str:
         break_on_hyphens=False,
     )
     whole = COMMAND.sub(lambda found: found[0].replace(" ", GLUE), shown(text))
-    return "\n".join(wrapper.wrap(whole)).replace(GLUE, " ")
+    return [line.replace(GLUE, " ") for line in wrapper.wrap(whole)]
 
 
 def _counts(report: Report) -> str:
-    parts = [_count(report.errors, "error"), _count(report.warnings, "warning")]
+    parts = [count(report.errors, "error"), count(report.warnings, "warning")]
     parts += [f"{report.ignored} ignored"] if report.ignored else []
     return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

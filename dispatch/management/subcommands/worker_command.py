@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from dispatch import queues
 from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.output import add_format, write_json
+from dispatch.management.subcommands.output import add_format, write_json, write_lines
 
 
 def add(subparsers: Subparsers) -> None:
@@ -31,4 +31,4 @@ def run(command: BaseCommand, options: Options) -> None:
     if not found:
         command.stdout.write("# The registry has no queue.")
     for launch in found:
-        command.stdout.write(f"# broker {launch.broker!r}\n{launch.command}")
+        write_lines(command, [f"# broker {launch.broker!r}", launch.command])

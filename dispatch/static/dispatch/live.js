@@ -34,6 +34,11 @@
         } else if (seen.note) {
             parts.push(element("span", "dispatch-live-note", seen.note));
         }
+        if (seen.url) {
+            const link = element("a", "dispatch-remedy", seen.remedy);
+            link.href = seen.url;
+            parts.push(" ", link);
+        }
         place.replaceChildren(...parts);
     };
 
@@ -68,7 +73,7 @@
 
     const start = () => {
         const places = Array.from(document.querySelectorAll(".dispatch-live"));
-        for (const place of places.filter((p) => p.dataset.kind !== "brief")) {
+        for (const place of places.filter((p) => p.dataset.kind !== "brief" && !p.hasChildNodes())) {
             place.replaceChildren(element("span", "dispatch-quiet", place.dataset.asking));
         }
         const names = Array.from(new Set(places.map((place) => place.dataset.queue)));
@@ -78,4 +83,5 @@
         }
     };
     window.addEventListener("load", start);
+    document.addEventListener("dispatch:refreshed", start);
 }

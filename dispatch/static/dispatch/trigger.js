@@ -27,8 +27,12 @@
             document.querySelectorAll(`#${group}-group tr.form-row:not(.empty-form)`),
         );
         const input = (line, name) => line.querySelector(`[name$="-${name}"]`);
-        const column = (name) => known.fields.find((field, place) => field.name === name || (name === "pk" && !place));
-        const columnNames = () => known.fields.map((field) => [field.name, `${field.name} (${field.type})`]);
+        const isColumn = (field, name) => field.name === name || field.aliases.includes(name);
+        const column = (name) => known.fields.find((field) => isColumn(field, name));
+        // A column is offered under the name that is given already: "pk" stays "pk".
+        const columnNames = (given = "") => known.fields.map(
+            (field) => [isColumn(field, given) ? given : field.name, `${field.name} (${field.type})`],
+        );
 
         // The select that stands in for a text input, or the input itself where there is nothing to choose from.
         const standIn = (field, options, label) => {
@@ -110,7 +114,7 @@
 
         const dressCondition = (line, isChoice) => {
             const [name, operator] = [input(line, "field"), input(line, "operator")];
-            standIn(name, columnNames(), words.field);
+            standIn(name, columnNames(name.value), words.field);
             const field = column(name.value);
             offerOperators(operator, field, isChoice);
             offerValue(line, field, operator.value);
@@ -129,7 +133,7 @@
             hint(name, parameter ? inWords(parameter) : "");
             line.classList.toggle("dispatch-required", Boolean(parameter?.required));
             if (["field", "old"].includes(source.value)) {
-                standIn(value, columnNames(), words.field);
+                standIn(value, columnNames(value.value), words.field);
                 hint(value, "");
             } else if (source.value === "constant") {
                 standIn(value, [], words.value);

@@ -5,13 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from dispatch.models import Queue, Route, TaskDefinition
+from dispatch.api import send_task
+from dispatch.models import (
+    Binding,
+    Exchange,
+    Manifest,
+    Queue,
+    Route,
+    TaskDefinition,
+    Trigger,
+    TriggerArgument,
+    TriggerCondition,
+)
+from tests.support.processes import make_process
 
 SUMMARIZE = "worker.tasks.llm.summarize_note"
 PUSH = "worker.tasks.ops.push_to_partner"
+#: The permissions to view the rows of each model; ``view_arguments_outboxmessage`` is none of them.
+VIEWS = tuple(f"view_{model._meta.model_name}" for model in apps.get_app_config("dispatch").get_models())
 
 
 def schema(required: list[str], **properties: Any) -> dict[str, Any]:
@@ -44,20 +59,44 @@ def registry(db: None) -> None:
 
 
 @pytest.fixture
+def one_of_each(registry: None) -> None:
+    """A row on each page."""
+    exchange = Exchange.objects.create(name="media", type="topic", arguments={"x-note": "<b>"})
+    Binding.objects.create(queue=Queue.objects.get(name="llm"), exchange=exchange, routing_key="media.#")
+    Route.objects.create(pattern="by.*", exchange=exchange, routing_key="media.a", position=3)
+    manifest = Manifest.objects.create(
+        worker="worker", version="1", checksum="sha256:00", queues=[{"name": "llm"}]
+    )
+    task = TaskDefinition.objects.get(name="worker.tasks.llm.summarize_note")
+    TaskDefinition.objects.filter(pk=task.pk).update(manifest=manifest)
+    trigger = Trigger.objects.create(name="On save", model="notes.note", events=["created"], task=task)
+    TriggerCondition.objects.create(trigger=trigger, field="kind", operator="equals", value="text")
+    TriggerArgument.objects.create(trigger=trigger, parameter="note_id", value="pk")
+    send_task("by.hand", [1], {"a": "<script>"})
+    make_process()
+
+
+@pytest.fixture
 def boss(db: None) -> Client:
-    return _client(User.objects.create_superuser("boss"))
+    return client_of(User.objects.create_superuser("boss"))
 
 
 @pytest.fixture
 def viewer(db: None) -> Client:
     """Staff who may view everything of dispatch and change nothing."""
-    user = User.objects.create_user("viewer", is_staff=True)
-    views = Permission.objects.filter(content_type__app_label="dispatch", codename__startswith="view_")
-    user.user_permissions.set(views)
-    return _client(user)
+    return client_of(make_user("viewer", *VIEWS))
 
 
-def _client(user: User) -> Client:
+def make_user(name: str, *codenames: str) -> User:
+    """Staff with these permissions of dispatch."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__app_label="dispatch", codename__in=codenames)
+    )
+    return user
+
+
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
     return client

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from kombu.transport import memory
 
 from dispatch import queues
 from dispatch.api import send_task
-from dispatch.models import Queue, Route, TaskDefinition
+from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 
 SUMMARIZE = "worker.tasks.llm.summarize_note"
 
@@ -67,11 +70,43 @@ def test_each_state_has_its_word(boss, monkeypatch, seen, kind, label):
     assert (found["kind"], found["label"]) == (kind, label)
 
 
+@pytest.mark.parametrize(
+    ("seen", "verb"),
+    [
+        ({"consumers": 0}, "apply"),
+        ({"state": "missing", "consumers": 0}, "declare"),
+        ({"consumers": None}, ""),
+        ({"state": "down", "consumers": None}, ""),
+    ],
+)
+def test_the_remedy_is_a_link_for_those_who_may_follow_it(boss, viewer, monkeypatch, seen, verb):
+    see(monkeypatch, **seen)
+    pk = Queue.objects.get(name="llm").pk
+    url = f"/admin/dispatch/queue/{verb}/?pk={pk}" if verb else None
+    assert told(boss, "llm")["llm"].get("url") == url
+    assert "url" not in told(viewer, "llm")["llm"]
+
+
+def test_a_queue_that_differs_says_so_first_and_then_that_nobody_consumes_it(boss, monkeypatch):
+    see(monkeypatch, state="drift", consumers=0, ready=2)
+    found = told(boss, "llm")["llm"]
+    assert (found["label"], found["counts"]) == ("differs from the broker's", "no consumer, 2 messages wait")
+
+
 def test_a_broker_that_is_down_says_so(boss, broker_settings):
     broker_settings("redis://127.0.0.1:1/0", BROKER_TIMEOUT=0.2)
     found = told(boss, "llm")["llm"]
     assert found["label"] == "the broker could not be asked"
     assert "cannot be reached" in found["note"]
+
+
+def test_a_broker_that_went_down_leaves_what_was_known_last_with_its_time(boss, monkeypatch):
+    monkeypatch.setattr("dispatch.queues.live_state.FRESH", 0)
+    for seen in ({"ready": 3}, {"state": "down", "ready": None, "consumers": None}):
+        see(monkeypatch, **seen)
+        found = told(boss, "llm")["llm"]
+    assert found["label"] == "the broker could not be asked"
+    assert re.fullmatch(r"last known at \d\d:\d\d:\d\d: 1 consumer, 3 messages wait", found["counts"])
 
 
 def test_a_name_that_the_registry_does_not_have_is_told_as_such(boss):
@@ -110,6 +145,7 @@ def test_a_message_that_a_worker_has_finished_warns_of_no_queue(boss):
     from django_celery_results.models import TaskResult
 
     message = send_task(SUMMARIZE, ["1", "text"])
+    OutboxMessage.objects.update(status="published", published_at=timezone.now())
     TaskResult.objects.create(task_id=str(message.pk), status="SUCCESS")
     assert (
         'data-queue="llm"'

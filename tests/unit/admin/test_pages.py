@@ -5,43 +5,25 @@ from django.contrib import admin
 from django.urls import reverse
 
 from dispatch import outbox
-from dispatch.api import Call, send_task
+from dispatch.api import Call
 from dispatch.models import (
-    Binding,
     Exchange,
     Manifest,
     OutboxMessage,
+    Process,
     Queue,
     Route,
     TaskDefinition,
     Trigger,
-    TriggerArgument,
-    TriggerCondition,
 )
 from tests.support.registry import dead_message
 
-LISTED = [Exchange, Queue, Route, TaskDefinition, Manifest, Trigger, OutboxMessage]
+LISTED = [Exchange, Queue, Route, TaskDefinition, Manifest, Trigger, OutboxMessage, Process]
 ADDABLE = [Exchange, Queue, Route, TaskDefinition, Trigger]
 
 
 def page(model, name, *args):
     return reverse(f"admin:dispatch_{model._meta.model_name}_{name}", args=args)
-
-
-@pytest.fixture
-def one_of_each(registry):
-    exchange = Exchange.objects.create(name="media", type="topic", arguments={"x-note": "<b>"})
-    Binding.objects.create(queue=Queue.objects.get(name="llm"), exchange=exchange, routing_key="media.#")
-    Route.objects.create(pattern="by.*", exchange=exchange, routing_key="media.a", position=3)
-    manifest = Manifest.objects.create(
-        worker="worker", version="1", checksum="sha256:00", queues=[{"name": "llm"}]
-    )
-    task = TaskDefinition.objects.get(name="worker.tasks.llm.summarize_note")
-    TaskDefinition.objects.filter(pk=task.pk).update(manifest=manifest)
-    trigger = Trigger.objects.create(name="On save", model="notes.note", events=["created"], task=task)
-    TriggerCondition.objects.create(trigger=trigger, field="kind", operator="equals", value="text")
-    TriggerArgument.objects.create(trigger=trigger, parameter="note_id", value="pk")
-    send_task("by.hand", [1], {"a": "<script>"})
 
 
 @pytest.mark.parametrize("model", LISTED)

@@ -4,6 +4,7 @@ import html
 import re
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 from django.utils import timezone
 
@@ -11,6 +12,7 @@ from dispatch.admin.model_choices import choices, columns, relations, watchable
 from dispatch.api import trigger
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note
+from tests.support.registry import write_past_the_form
 
 SUMMARIZE = "worker.tasks.llm.summarize_note"
 ADD = "admin:dispatch_trigger_add"
@@ -154,8 +156,10 @@ def test_the_form_s_script_is_told_columns_and_parameters(boss):
     assert answer["relations"] == ["tags"]
     assert ["tags", "tags (related objects)"] in answer["watched"]
     assert answer["parameters"][0] == {"name": "note_id", "type": "string", "required": True, "default": ""}
-    nothing = boss.get(reverse("admin:dispatch_trigger_choices"), {"model": "no.model", "task": "x"}).json()
-    assert nothing == {"fields": [], "watched": [], "relations": [], "parameters": []}
+    for odd in ("x", "9" * 30, "9" * 5_000):
+        query = {"model": "no.model", "task": odd}
+        nothing = boss.get(reverse("admin:dispatch_trigger_choices"), query).json()
+        assert nothing == {"fields": [], "watched": [], "relations": [], "parameters": []}
 
 
 def test_staff_who_may_only_view_are_told_nothing_of_models(viewer):
@@ -169,6 +173,85 @@ def test_a_trigger_that_cannot_work_is_marked_in_the_list(boss):
     text = boss.get(reverse("admin:dispatch_trigger_changelist")).content.decode()
     assert "cannot work" in text
     assert "no column gone" in text
+
+
+# -- what it sends, and why it does not -----------------------------------------------------------
+
+
+def changelist(client):
+    return html.unescape(client.get(reverse("admin:dispatch_trigger_changelist")).content.decode())
+
+
+def test_the_list_and_the_page_tell_what_was_sent_lately_and_the_last_error(boss):
+    boss.post(reverse(ADD), form(COMPLETE))
+    row = Trigger.objects.get()
+    Note.objects.create(title="A note")
+    Note.objects.create(title="Another")
+    dead = OutboxMessage.objects.earliest("id")
+    OutboxMessage.objects.filter(pk=dead.pk).update(status="dead", last_error="It does not fit.")
+    for page in (
+        changelist(boss),
+        html.unescape(boss.get(reverse("admin:dispatch_trigger_change", args=[row.pk])).content.decode()),
+    ):
+        assert "2, the last <time" in page
+        assert f"/admin/dispatch/outboxmessage/{dead.pk}/change/" in page
+        assert "It does not fit." in page
+
+
+def test_what_was_sent_is_told_to_those_alone_who_may_view_messages(boss, viewer):
+    boss.post(reverse(ADD), form(COMPLETE))
+    Note.objects.create(title="A note")
+    assert "1, the last" in changelist(viewer)
+    User.objects.get(username="viewer").user_permissions.remove(
+        Permission.objects.get(codename="view_outboxmessage")
+    )
+    assert "1, the last" not in changelist(viewer)
+
+
+def test_a_disabled_trigger_says_by_whom_and_why_and_forgets_it_when_it_is_enabled(boss):
+    boss.post(reverse(ADD), form(COMPLETE))
+    row = Trigger.objects.get()
+    url = reverse("admin:dispatch_trigger_change", args=[row.pk])
+    lines = [{"id": a.pk, "trigger": row.pk, **argument(a.parameter, a.value)} for a in row.arguments.all()]
+    data = form(lines, disabled_reason="The partner is down.") | {"arguments-INITIAL_FORMS": 2}
+    del data["enabled"]
+    assert boss.post(url, data).status_code == 302
+    assert re.search(
+        r"disabled</span> <small[^>]*>by boss <time.*</time> The partner is down.", changelist(boss)
+    )
+    data = {"form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": row.pk, "form-0-enabled": "on"}
+    boss.post(reverse("admin:dispatch_trigger_changelist"), data | {"_save": "Save"})
+    row.refresh_from_db()
+    assert (row.enabled, row.disabled_reason) == (True, "")
+
+
+def test_whoever_may_only_view_reads_words(viewer):
+    task = TaskDefinition.objects.get(name="by.hand")
+    row = Trigger.objects.create(
+        name="T", model="notes.note", events=["updated", "m2m_added"], task=task, watched=["body", "tags"]
+    )
+    page = viewer.get(reverse("admin:dispatch_trigger_change", args=[row.pk])).content.decode()
+    assert "updated, related objects added" in page
+    assert "body, tags" in page
+    assert "[" not in re.search(r"<form.*?</form>", page, re.DOTALL)[0]
+
+
+@pytest.mark.parametrize("odd", ['"created"', "5", "null", "[[1]]", '{"a": 1%s}' % ("0" * 5_000)])
+def test_events_and_fields_that_are_no_list_break_no_page(boss, viewer, odd):
+    row = Trigger.objects.create(
+        name="T", model="notes.note", events=["created"], task=TaskDefinition.objects.get(name="by.hand")
+    )
+    for column in ("events", "watched"):
+        if column == "events" or odd != "null":
+            write_past_the_form(Trigger, column, odd, id=row.pk)
+    for client in (boss, viewer):
+        assert "cannot work" in changelist(client)
+        assert client.get(reverse("admin:dispatch_trigger_change", args=[row.pk])).status_code == 200
+
+
+def test_the_names_of_a_column_are_told_to_the_form_s_script():
+    of = {column["name"]: column["aliases"] for column in columns("admin.logentry")}
+    assert (of["id"], of["user_id"], of["object_id"]) == (["pk"], ["user"], [])
 
 
 # -- retired tasks ---------------------------------------------------------------------------

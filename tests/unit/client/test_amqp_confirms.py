@@ -11,10 +11,11 @@ from amqp.exceptions import ChannelError, FrameSyntaxError, NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatch.client import amqp_confirms
 from dispatch.client.amqp_confirms import Confirming
 from dispatch.client.broker_connection import Attempt, Fate, Parcel, Session
 from dispatch.conf import Broker
-from dispatch.core.message import Message
+from dispatch.core.message import Message, Shared
 from dispatch.core.routing import Queue, RoutingTable, Target
 from dispatch.exceptions import BrokerUnavailable, DeliveryUnknown, MessageRefused, QueueUnavailable
 
@@ -28,6 +29,14 @@ class FakeConnection:
 
     def __init__(self, *answers):
         self.answers = list(answers)
+        self.transport = self
+        self.on_wire = []
+        self.broken = None
+
+    def write(self, frames):
+        if self.broken is not None and self.broken in frames.decode():
+            raise BrokenPipeError("broken pipe")
+        self.on_wire += frames.decode()
 
     def drain_events(self, timeout):
         assert timeout > 0, "py-amqp reads on for ever in the middle of a frame"
@@ -45,12 +54,12 @@ class FakeSession(Session):
         channel = SimpleNamespace(events=defaultdict(set), confirm_select=lambda: None, connection=connection)
         super().__init__(Broker("default", "amqp://host"), connection, channel, channel, None, None)
         self.failures = failures or {}
-        self.on_wire = []
 
-    def put(self, parcel):
+    def of(self, parcel):
+        """Stand for the frames: a message's are the digit of its id."""
         if error := self.failures.get(parcel.message.task_id):
             raise error
-        self.on_wire.append(parcel.message.task_id)
+        return parcel.message.task_id.encode()
 
     def say(self, event, *args):
         for callback in self.channel.events[event]:
@@ -58,13 +67,19 @@ class FakeSession(Session):
 
 
 def attempts(count):
-    texts = {"task": "a", "args": "[]", "kwargs": "{}", "args_repr": "", "kwargs_repr": ""}
-    return [Attempt(Parcel(Message(task_id=str(n), **texts), DESTINATION)) for n in range(count)]
+    shared, texts = Shared(task="a"), {"args": "[]", "kwargs": "{}", "args_repr": "", "kwargs_repr": ""}
+    return [Attempt(Parcel(Message(shared, task_id=str(n), **texts), DESTINATION)) for n in range(count)]
+
+
+def confirming(session):
+    found = Confirming(session)
+    found.frames = session
+    return found
 
 
 def publish(session, batch, *answers):
     session.connection.answers = list(answers)
-    Confirming(session).publish(batch, until=float("inf"))
+    confirming(session).publish(batch, until=float("inf"))
     return [attempt.answer for attempt in batch]
 
 
@@ -106,23 +121,25 @@ def test_a_message_that_cannot_be_written_takes_no_number(error):
     found = publish(session, attempts(3), lambda: session.say("basic_ack", 2, True))
     assert (found[0], found[2]) == (Fate.TAKEN, Fate.TAKEN)
     assert isinstance(found[1], MessageRefused)
-    assert session.on_wire == ["0", "2"]
+    assert session.connection.on_wire == ["0", "2"]
 
 
 def test_numbers_go_on_with_the_next_batch():
     session, batch = FakeSession(), attempts(3)
-    confirming = Confirming(session)
+    way = confirming(session)
     session.connection.answers = [
         lambda: session.say("basic_ack", 2, True),
         lambda: session.say("basic_ack", 3, False),
     ]
-    confirming.publish(batch[:2], float("inf"))
-    confirming.publish(batch[2:], float("inf"))
+    way.publish(batch[:2], float("inf"))
+    way.publish(batch[2:], float("inf"))
     assert [attempt.answer for attempt in batch] == [Fate.TAKEN] * 3
 
 
-def test_what_was_answered_before_the_connection_broke_is_known_and_what_was_not_sent_too():
-    session = FakeSession({"2": BrokenPipeError("broken pipe")})
+def test_what_was_answered_before_the_connection_broke_is_known_and_what_was_not_sent_too(monkeypatch):
+    monkeypatch.setattr(amqp_confirms, "PART_BYTES", 0)
+    session = FakeSession()
+    session.connection.broken = "2"
     found = publish(session, attempts(4), lambda: session.say("basic_ack", 1, False))
     assert found[0] is Fate.TAKEN
     assert [type(answer) for answer in found[1:]] == [DeliveryUnknown, DeliveryUnknown, BrokerUnavailable]
@@ -157,5 +174,5 @@ def test_an_odd_error_of_a_lost_connection_does_not_reach_the_relay():
 def test_a_broker_that_goes_on_without_confirming_is_left_when_the_time_is_up():
     session, batch = FakeSession(), attempts(1)
     session.connection.answers = [lambda: None] * 3
-    Confirming(session).publish(batch, until=0.0)
+    confirming(session).publish(batch, until=0.0)
     assert isinstance(batch[0].answer, DeliveryUnknown)

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 from celery import current_app
 from django.test import override_settings
+from kombu.transport import TRANSPORT_ALIASES
 
 from dispatch.client import celery_apps
 from dispatch.client.broker_connection import connect
@@ -24,12 +25,12 @@ PROLOGUE = """
     from dispatch.client import celery_apps
     from dispatch.client.publisher import Publisher
     from dispatch.conf import Broker
-    from dispatch.core.message import Message
+    from dispatch.core.message import Message, Shared
     from dispatch.core.routing import Queue, RoutingTable, Target
 
     def use_dispatch():
         table = RoutingTable([Queue("q", "default")], [], [], "q")
-        message = Message(task_id="1", task="t", args="[]", kwargs="{}", args_repr="", kwargs_repr="")
+        message = Message(Shared(task="t"), task_id="1", args="[]", kwargs="{}", args_repr="", kwargs_repr="")
         Publisher(Broker("default", "memory://")).publish(message, table.destination(Target("q")), table)
         assert celery_apps.reader("default").backend is not None
         return [celery_apps.sender("default", "memory://"), celery_apps.reader("default")]
@@ -133,14 +134,37 @@ def test_a_sender_has_no_result_backend():
     assert type(celery_apps.sender("default", "memory://").backend).__name__ == "DisabledBackend"
 
 
-def test_every_step_of_a_connection_is_bounded_and_nothing_inside_kombu_retries():
+@pytest.mark.parametrize(
+    ("url", "steps"),
+    [
+        ("redis://host", ("socket_timeout", "socket_connect_timeout")),
+        ("amqp://host", ("read_timeout", "write_timeout")),
+    ],
+)
+def test_every_step_of_a_connection_is_bounded_and_nothing_inside_kombu_retries(url, steps):
     with override_settings(DISPATCH={"BROKER_TIMEOUT": 1.5}):
-        connection = celery_apps.connection(BROKER)
+        connection = celery_apps.connection(Broker("default", url))
     assert connection.connect_timeout == 1.5
-    for step in ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout"):
-        assert connection.transport_options[step] == 1.5
+    assert {connection.transport_options[step] for step in steps} == {1.5}
     assert connection.transport_options["max_retries"] == 0
-    assert connection.transport_options["confirm_publish"] is True
+
+
+def test_a_driver_is_given_no_options_that_only_others_know():
+    assert celery_apps.connection(Broker("default", "sqla+sqlite://")).transport_options == {}
+
+
+def test_a_transport_that_a_package_registered_is_used(monkeypatch):
+    monkeypatch.setitem(TRANSPORT_ALIASES, "carrierpigeon", "kombu.transport.memory:Transport")
+    assert celery_apps.connection(Broker("default", "carrierpigeon://loft")).transport_cls == "carrierpigeon"
+
+
+def test_settings_that_dispatch_decides_do_not_reach_celery():
+    broker = Broker(
+        "default", "memory://", conf={"broker_transport": "amqp", "broker_url": "amqp://elsewhere"}
+    )
+    connection = celery_apps.connection(broker)
+    assert connection.transport_cls == "memory"
+    assert not celery_apps.sender("default", "memory://").conf.broker_transport
 
 
 def test_transport_options_of_the_settings_win_and_leave_the_others_alone():

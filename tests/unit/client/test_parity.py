@@ -16,7 +16,7 @@ from dispatch.client.publisher import Publisher
 from dispatch.conf import Broker
 from dispatch.core.call import OWN_HEADERS, Call
 from dispatch.core.json_values import plain, to_json
-from dispatch.core.message import Message, represent
+from dispatch.core.message import Message, Shared, represent
 from dispatch.core.routing import Queue, RoutingTable, Target
 from tests.support.brokers import read_all
 
@@ -67,14 +67,15 @@ def celerys(name, args, kwargs, task_id, priority, options):
 
 
 def ours(name, args, kwargs, task_id, priority, options):
+    shared = {key: value for key, value in options.items() if key != "expires"}
     message = Message(
+        Shared(task=name, **shared),
         task_id=task_id,
-        task=name,
         args=to_json(plain(args)),
         kwargs=to_json(plain(kwargs)),
         args_repr=represent(args),
         kwargs_repr=represent(kwargs),
-        **options,
+        expires=options.get("expires"),
     )
     publisher.publish(message, TABLE.destination(Target(queue="llm", priority=priority)), TABLE)
     [found] = read_all("memory://", "llm")

@@ -7,9 +7,9 @@ import pytest
 from celery import Celery
 
 from dispatch.client import celery_apps
-from dispatch.client.result_backend import async_result, finished
+from dispatch.client.result_backend import async_result, finished, last_word
 from dispatch.exceptions import BrokerUnavailable
-from tests.support.result_backends import OneByOne
+from tests.support.result_backends import READS_SQL, OneByOne
 
 SECRET = "s3cr3t"
 
@@ -19,7 +19,8 @@ def read_from(settings):
     """Return a function that points the reader at a result backend, and returns that."""
 
     def point(url):
-        settings.DISPATCH = {"BROKERS": {"default": {"URL": "memory://", "RESULT_BACKEND": url}}}
+        entry = {"URL": "memory://", "RESULT_BACKEND": url, "CONF": READS_SQL}
+        settings.DISPATCH = {"BROKERS": {"default": entry}}
         return celery_apps.reader("default").backend
 
     return point
@@ -50,6 +51,19 @@ def test_only_tasks_that_have_ended_are_returned(any_backend):
         result = ValueError("no") if status in ("RETRY", "FAILURE", "REVOKED") else 1
         any_backend.store_result(task_id, result, status)
     assert [outcome.task_id for outcome in finished("default", list("abcdef"))] == ["a", "d", "e"]
+
+
+def test_there_is_no_last_word_of_a_task_that_nobody_began(any_backend):
+    assert last_word("default", "gone") == ("", "")
+
+
+def test_the_last_word_of_a_task_is_its_state_and_the_worker_as_far_as_it_is_stored(backend):
+    backend.store_result("a", {"pid": 7, "hostname": "celery@one"}, "STARTED")
+    assert last_word("default", "a") == ("STARTED", "celery@one")
+    backend.store_result("b", "so far", "MADE UP")
+    assert last_word("default", "b") == ("MADE UP", "")
+    backend.set(backend.get_key_for_task("c"), b"[5]")
+    assert last_word("default", "c") == ("", "")
 
 
 def test_a_backend_that_answers_with_a_mapping_is_read_too(read_from):
@@ -85,7 +99,7 @@ def test_a_failure_is_data_and_never_an_exception_of_the_workers(any_backend):
 @pytest.mark.parametrize("conf", [{}, {"timezone": "Asia/Tokyo"}, {"timezone": "America/New_York"}], ids=str)
 def test_the_end_of_a_task_in_sql_is_local_to_the_workers_timezone(conf, tmp_path, settings):
     url = f"db+sqlite:///{tmp_path}/results.sqlite3"
-    entry = {"URL": "memory://", "RESULT_BACKEND": url, "CONF": conf}
+    entry = {"URL": "memory://", "RESULT_BACKEND": url, "CONF": READS_SQL | conf}
     settings.DISPATCH = {"BROKERS": {"default": entry}}
     worker = Celery("worker", backend=url, set_as_current=False)
     worker.conf.update(conf)

@@ -45,6 +45,7 @@ def test_every_column_is_configuration_or_known_to_be_state(section):
     assert columns - {field.name for field in section.fields} <= {
         "id",
         "manifest",
+        "disabled_reason",
         "paused",
         "retired_at",
         "retired_version",

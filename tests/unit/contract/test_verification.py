@@ -20,9 +20,19 @@ from dispatch.client.worker_replies import Consumed
 from dispatch.contract.verification import live_probe
 from dispatch.core.manifest import read, sealed
 from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
-from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger, TriggerArgument
+from dispatch.models import (
+    Manifest,
+    OutboxMessage,
+    Process,
+    Queue,
+    Route,
+    TaskDefinition,
+    Trigger,
+    TriggerArgument,
+)
 from dispatch.triggers import code_triggers
 from tests.support import routers
+from tests.support.processes import make_process
 from tests.support.registry import (
     ARGUMENTS,
     PARAMETERS,
@@ -31,6 +41,7 @@ from tests.support.registry import (
     make_registry,
     make_task,
     make_trigger,
+    waiting,
 )
 
 OTHER = "worker.tasks.stt.transcribe"
@@ -425,7 +436,7 @@ def fleet(monkeypatch):
 
     @contextmanager
     def opened(broker):
-        yield SimpleNamespace(broker=broker, has_exchanges=False)
+        yield SimpleNamespace(broker=broker, has_exchanges=False, kind="memory")
 
     def running(**workers):
         consumed = {
@@ -529,7 +540,7 @@ def test_what_the_broker_holds_otherwise_or_does_not_show_is_told(registry, flee
 
     @contextmanager
     def opened(broker):
-        yield SimpleNamespace(broker=broker, has_exchanges=True)
+        yield SimpleNamespace(broker=broker, has_exchanges=True, kind="amqp")
 
     fleet(a=(document(task()), ["default", "llm"]))
     monkeypatch.setattr(live_probe.queue_state, "opened", opened)
@@ -542,7 +553,7 @@ def test_what_the_broker_holds_otherwise_or_does_not_show_is_told(registry, flee
 def test_a_consumer_that_only_the_broker_knows_is_one(registry, fleet, live, monkeypatch):
     @contextmanager
     def opened(broker):
-        yield SimpleNamespace(broker=broker, has_exchanges=True)
+        yield SimpleNamespace(broker=broker, has_exchanges=True, kind="amqp")
 
     fleet(a=(document(task()), ["default"]))
     monkeypatch.setattr(live_probe.queue_state, "opened", opened)
@@ -603,6 +614,24 @@ def test_a_manifest_that_cannot_be_read_ends_with_2(registry, tmp_path, text):
 def test_an_id_that_does_not_exist_cannot_be_ignored(registry):
     with pytest.raises(CommandError, match="'C999' is no finding"):
         call_command("dispatch", "verify", "--ignore", "C999")
+
+
+def test_what_is_wrong_with_relay_collector_and_outbox_is_a_warning(registry, broker_settings):
+    broker_settings("memory://", "redis://host/1")
+    make_process("relay", seconds=300)
+    waiting("llm", seconds=3_600, kwargs=json.dumps(ARGUMENTS))
+    waiting("llm", seconds=3_600, status="published")
+    waiting("llm", status="dead")
+    found = contract.verify("default").findings
+    assert [(each.id, each.severity, each.subject) for each in found] == [
+        ("C061", "warning", "relay"),
+        ("C063", "warning", "dead"),
+        ("C064", "warning", "collector"),
+    ]
+    Process.objects.update(seen_at=timezone.now())
+    [late, *_] = contract.verify("default").findings
+    assert (late.id, late.subject) == ("C062", "llm")
+    assert "due for 1 h" in late.sentence
 
 
 # -- the page ----------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from dispatch.core.binding_match import key_matches
+from dispatch.core.binding_match import key_matches, topic_expression
 
 
 def reference(pattern, key):
@@ -57,3 +59,8 @@ def test_a_topic_with_many_hashes_takes_no_exponential_time():
 @given(binding_keys, keys)
 def test_a_direct_exchange_compares_keys_as_they_are(pattern, key):
     assert key_matches("direct", pattern, key) == (pattern == key)
+
+
+@given(binding_keys, keys.filter(bool))
+def test_the_regular_expression_of_a_topic_takes_the_same_keys(pattern, key):
+    assert bool(re.fullmatch(topic_expression(pattern), key)) == key_matches("topic", pattern, key)

@@ -82,6 +82,38 @@ def test_keys_of_a_later_version_are_ignored():
     ]
 
 
+def test_tasks_that_the_worker_left_out_are_read_with_their_reasons():
+    found = manifest.read(manifest.sealed(changed(left_out=[{"name": "with space", "reason": "odd"}])))
+    assert found.left_out == {"with space": "odd"}
+    assert manifest.read(manifest.sealed(DOCUMENT)).left_out == {}
+
+
+@pytest.mark.parametrize(
+    "odd", [{"left_out": "a"}, {"left_out": [{"reason": "x"}]}, {"left_out": [{"name": "a", "reason": 5}]}]
+)
+def test_what_is_left_out_oddly_is_refused(odd):
+    with pytest.raises(InvalidManifest, match="left_out"):
+        manifest.read(manifest.sealed(changed(**odd)))
+
+
+@pytest.mark.parametrize("key", ["queue", "exchange", "routing_key"])
+def test_a_tasks_own_place_that_is_no_text_is_refused(key):
+    with pytest.raises(InvalidManifest, match=f"Task 'a', 'options': '{key}' must be a text, not 5"):
+        manifest.read(manifest.sealed(changed(tasks=[{"name": "a", "options": {key: 5}}])))
+
+
+def test_options_that_are_not_set_or_of_a_later_version_are_kept():
+    options = {
+        "rate_limit": 5,
+        "time_limit": 1.5,
+        "serializer": None,
+        "ignore_result": False,
+        "colour": ["red"],
+    }
+    [task] = manifest.read(manifest.sealed(changed(tasks=[{"name": "a", "options": options}]))).tasks
+    assert task.options == options
+
+
 def test_large_numbers_are_read_as_postgresql_gives_them_back():
     [task] = manifest.read(
         manifest.sealed(
@@ -196,10 +228,19 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_parsed():
         ({"tasks": [{"name": "a", "parameters": {"properties": {"b": {"$ref": "https://x.example/y"}}}}]},
          "'a': The schema refers to 'https://x.example/y', which it does not hold"),
         ({"tasks": [{"name": "a", "returns": {"$ref": "#/x-mine", "x-mine": {"minLength": "2"}}}]},
-         "is not of type 'integer' .at /x-mine/minLength"),
+         "'a', 'returns': The schema refers to '#/x-mine', which it does not hold: put it under \\$defs"),
+        ({"tasks": [{"name": "a", "parameters": {"x-variadic": {"multipleOf": 0}}}]}, "at /x-variadic/multipleOf"),
         ({"tasks": [{"name": "a", "parameters": None}]}, "'a': 'parameters' must be a JSON object"),
         ({"tasks": [{"name": "a", "parameters": {"x-positional": "ab"}}]}, "'a': x-positional"),
         ({"tasks": [{"name": "a", "options": [1]}]}, "'a': 'options' must be a JSON object"),
+        ({"tasks": [{"name": "a", "options": {"ignore_result": "maybe"}}]},
+         "'a': option 'ignore_result' must be true or false, not 'maybe'"),
+        ({"tasks": [{"name": "a", "options": {"ignore_result": 1}}]}, "must be true or false, not 1"),
+        ({"tasks": [{"name": "a", "options": {"time_limit": True}}]}, "number of seconds from 0 to .*, not True"),
+        ({"tasks": [{"name": "a", "options": {"expires": "1h"}}]}, "number of seconds from 0 to .*, not '1h'"),
+        ({"tasks": [{"name": "a", "options": {"priority": 1.5}}]}, "must be a whole number, not 1.5"),
+        ({"tasks": [{"name": "a", "options": {"rate_limit": []}}]}, "must be a text such as 10/m, or a number"),
+        ({"tasks": [{"name": "a", "options": {"serializer": 5}}]}, "'serializer' must be a text, not 5"),
         ({"tasks": [{"name": "a", "sensitive": "token"}]}, "'a': 'sensitive' must be a list of names"),
         ({"queues": None}, "'queues' must be a list of objects"),
         ({"queues": [1]}, "'queues' must be a list of objects"),

@@ -81,9 +81,11 @@ def test_an_everyday_pattern_is_accepted(pattern):
 
 
 def test_what_python_takes_for_ever_over_is_accepted_where_it_is_settled_at_once():
-    check("(a+)+$", [])
-    assert not expression("(a+)+$")(FORTY)
-    assert expression("(a+)+$")("a" * 40)
+    """In a fifteenth of what a trial allows: ``(a+)+$`` takes half of it, and all on a machine that is half as fast."""
+    pattern = "(a{1,9})+$"
+    check(pattern, [])
+    assert not expression(pattern)(FORTY)
+    assert expression(pattern)("a" * 40)
 
 
 # -- what cannot be used ------------------------------------------------------------

@@ -213,6 +213,17 @@ def test_a_destination_that_is_not_there_is_told_with_cause_and_remedy(table, ta
         table.destination(target)
 
 
+def test_a_fanout_exchange_without_queues_has_hearers_only_as_a_broadcast():
+    exchanges = [
+        Exchange("everyone", "default", "fanout"),
+        Exchange("events", "default", "fanout", broadcast=False),
+    ]
+    table = RoutingTable([], exchanges, [], None)
+    assert table.destination(Target(exchange="everyone")).is_broadcast
+    with pytest.raises(NoDestination, match="No queue is bound to exchange 'events'"):
+        table.destination(Target(exchange="events"))
+
+
 @pytest.mark.parametrize(
     "answer", [{"queue": ["llm"]}, {"exchange": 5}, {"exchange": "media", "routing_key": ["a"]}]
 )

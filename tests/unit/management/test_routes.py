@@ -18,7 +18,7 @@ from tests.support.registry import TASK, make_registry
 def fresh(broker_settings, db):
     memory.Channel.queues.clear()
     memory.Transport.global_state.clear()
-    broker_settings("memory://", BROKER_TIMEOUT=0.05)
+    broker_settings("memory://")
     make_registry()
 
 

@@ -7,7 +7,7 @@ from django.db import connection, models
 from django.utils import timezone
 
 from dispatch.models import OutboxMessage, Queue, RegistryVersion
-from dispatch.models.database import PartialIndex, database_now
+from dispatch.models.database import PartialIndex, database_now, estimated_rows
 
 pytestmark = pytest.mark.django_db
 PENDING = "dispatch_outbox_pending"
@@ -117,3 +117,13 @@ def test_the_clock_moves_on_within_a_transaction():
             break
         last = rows.get()
     assert last > first
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_rows_of_a_table_are_known_without_counting_them():
+    assert estimated_rows(Queue, "default") == 0
+    Queue.objects.bulk_create(Queue(name=str(number)) for number in range(300))
+    with connection.cursor() as cursor:
+        table = Queue._meta.db_table
+        cursor.execute(f"ANALYZE TABLE {table}" if connection.vendor == "mysql" else f"ANALYZE {table}")
+    assert estimated_rows(Queue, "default") >= 200

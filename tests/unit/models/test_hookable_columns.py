@@ -6,17 +6,31 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Upper
+from django.test.utils import isolate_apps
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatch.core import trigger_rules
 from dispatch.core.json_values import plain
 from dispatch.core.schema.parameters import Parameters
-from dispatch.exceptions import InvalidArguments
-from dispatch.models import TaskDefinition
-from dispatch.models.hookable_columns import KINDS, OTHERS, check_held, expected, kind, operators, to_python
+from dispatch.exceptions import ConfigurationError, InvalidArguments
+from dispatch.models import TaskDefinition, Trigger, TriggerArgument, TriggerCondition
+from dispatch.models.hookable_columns import (
+    KINDS,
+    OTHERS,
+    check_held,
+    expected,
+    find_field,
+    kind,
+    operators,
+    to_python,
+)
+from dispatch.triggers.event_values import Event
 
 moments = st.datetimes(timezones=st.just(dt.UTC))
 #: Columns of each kind, with values that they hold and how those are written in a condition.
@@ -208,3 +222,208 @@ def test_what_a_column_can_never_hold_is_refused(field, operator, value):
 )
 def test_what_a_column_may_hold_is_accepted(field, operator, value):
     check_held(field, operator, value)
+
+
+@pytest.fixture
+def vault():
+    """Models that hold a sensitive key and what can be reached of it, in a registry of their own."""
+    with isolate_apps("project.notes"):
+
+        class Vault(models.Model):
+            token = models.CharField(max_length=20, unique=True)
+            name = models.CharField(max_length=20)
+            loud = models.GeneratedField(
+                expression=Upper("token"), output_field=models.TextField(), db_persist=True
+            )
+            is_open = models.GeneratedField(
+                expression=models.Case(models.When(models.Q(token="x"), then=1), default=0),
+                output_field=models.IntegerField(),
+                db_persist=True,
+            )
+            raw = models.GeneratedField(
+                expression=RawSQL("token || 'x'", ()), output_field=models.TextField(), db_persist=True
+            )
+            greeting = models.GeneratedField(
+                expression=Upper("name"), output_field=models.TextField(), db_persist=True
+            )
+
+            class Meta:
+                app_label = "notes"
+
+        class Key(models.Model):
+            vault = models.ForeignKey(Vault, models.CASCADE, to_field="token")
+            plain = models.ForeignKey(Vault, models.CASCADE, related_name="+")
+
+            class Meta:
+                app_label = "notes"
+
+        class Spare(models.Model):
+            key = models.OneToOneField(Vault, models.CASCADE, to_field="token", primary_key=True)
+
+            class Meta:
+                app_label = "notes"
+
+        class Copy(models.Model):
+            spare = models.ForeignKey(Spare, models.CASCADE)
+
+            class Meta:
+                app_label = "notes"
+
+        class Pair(models.Model):
+            pk = models.CompositePrimaryKey("token", "number")
+            token = models.CharField(max_length=20)
+            number = models.IntegerField()
+
+            class Meta:
+                app_label = "notes"
+
+        class Holder(models.Model):
+            spares = models.ManyToManyField(Spare)
+            vaults = models.ManyToManyField(Vault, related_name="+")
+            hidden = models.ManyToManyField(Vault, related_name="+")
+
+            class Meta:
+                app_label = "notes"
+
+        yield {model.__name__: model for model in (Vault, Key, Spare, Copy, Pair, Holder)}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Vault", "token"),
+        ("Vault", "loud"),
+        ("Vault", "is_open"),
+        ("Vault", "raw"),
+        ("Key", "vault"),
+        ("Key", "vault_id"),
+        ("Spare", "key"),
+        ("Spare", "pk"),
+        ("Copy", "spare"),
+        ("Pair", "token"),
+        ("Pair", "pk"),
+    ],
+)
+def test_what_holds_a_sensitive_value_is_sensitive_itself(model, name, vault, settings):
+    find_field(vault[model], name)
+    settings.DISPATCH = {"SENSITIVE_FIELDS": ["notes.Vault.token", "notes.pair.token"]}
+    with pytest.raises(ValidationError, match="is a sensitive field"):
+        find_field(vault[model], name)
+    with pytest.raises(ValidationError, match="is a sensitive field"):
+        TriggerCondition(field=name, operator="equals", value="x").spec(vault[model])
+    if name == "pk":
+        with pytest.raises(ValidationError, match="is a sensitive field"):
+            TriggerArgument(source="pk").spec(vault[model])
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Vault", "name"),
+        ("Vault", "greeting"),
+        ("Vault", "pk"),
+        ("Key", "plain"),
+        ("Pair", "number"),
+        ("Key", "pk"),
+    ],
+)
+def test_what_does_not_hold_one_can_be_sent(model, name, vault, settings):
+    settings.DISPATCH = {"SENSITIVE_FIELDS": ["notes.vault.token", "notes.pair.token"]}
+    find_field(vault[model], name)
+    TriggerArgument(source="pk" if name == "pk" else "field", value=name).spec(vault[model])
+
+
+@pytest.mark.parametrize(
+    ("watched", "sensitive", "refused"),
+    [
+        (["spares"], ["notes.vault.token"], "spares"),
+        ([], ["notes.vault.token"], "spares"),
+        (["vaults"], ["notes.vault.token"], None),
+        (["vaults"], ["notes.vault.id"], "vaults"),
+        (["vaults"], ["notes.holder.hidden"], None),
+        (["hidden"], ["notes.holder.hidden"], "hidden"),
+        ([], [], None),
+    ],
+    ids=str,
+)
+def test_keys_of_related_objects_are_refused_where_they_are_sensitive(
+    watched, sensitive, refused, vault, settings
+):
+    settings.DISPATCH = {"SENSITIVE_FIELDS": sensitive}
+    argument = TriggerArgument(source="related", trigger=Trigger(watched=watched))
+    if refused is None:
+        assert argument.spec(vault["Holder"]) == trigger_rules.Argument("related")
+    else:
+        with pytest.raises(ValidationError, match=f"{refused} holds sensitive keys"):
+            argument.spec(vault["Holder"])
+
+
+def keys(function):
+    """Return the natural key of a vault whose ``natural_key()`` is ``function``."""
+
+    class Vault(models.Model):
+        token = models.CharField(max_length=20)
+        name = models.CharField(max_length=20)
+        natural_key = function
+
+        class Meta:
+            app_label = "notes"
+
+    held = Vault(pk=1, token="s3cr3t", name="n")
+    return Event(instance=held, event="updated", using="default").natural_key()
+
+
+@isolate_apps("project.notes")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self: (self.token,),
+        lambda self: [self.name, self.token],
+        lambda self: (f"{self.token}!",),
+        lambda self: ("%s" % self.token,),  # noqa: UP031
+        lambda self: (self.token + self.name,),
+        lambda self: (self.name + self.token,),
+        lambda self: (self.token.upper(),),
+        lambda self: (self.token[:3],),
+        lambda self: (*self.token,),
+        lambda self: (len(self.token),),
+        lambda self: ("x" if self.token else "y",),
+        lambda self: (str(self.token),),
+        lambda self: (hash(self.token),),
+        lambda self: (self.token == "s3cr3t",),
+    ],
+    ids=[
+        "alone",
+        "in a list",
+        "formatted",
+        "by percent",
+        "before",
+        "after",
+        "its method",
+        "cut",
+        "each",
+        "length",
+        "truth",
+        "text",
+        "hash",
+        "compared",
+    ],
+)
+def test_a_natural_key_that_reads_a_sensitive_field_is_refused(function, settings):
+    settings.DISPATCH = {"SENSITIVE_FIELDS": ["notes.vault.token"]}
+    with pytest.raises(
+        ConfigurationError, match=r"Vault.natural_key\(\) reads 'token', a sensitive field"
+    ) as caught:
+        keys(function)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@isolate_apps("project.notes")
+def test_a_natural_key_that_reads_none_is_sent(settings):
+    settings.DISPATCH = {"SENSITIVE_FIELDS": ["notes.vault.token"]}
+    assert keys(lambda self: (self.name, self.pk)) == ("n", 1)
+
+
+def test_the_natural_key_of_a_user_is_sent():
+    seen = Event(instance=User(username="ada", password="s3cr3t"), event="updated", using="default")
+    assert seen.natural_key() == ("ada",)

@@ -115,6 +115,11 @@ def test_a_route_leads_to_a_queue_or_an_exchange_not_to_both(queue, exchange, re
         ({"parameters": []}, "parameters", "must be a JSON object"),
         ({"parameters": {"type": "strnig"}}, "parameters", "Not a JSON Schema (2020-12)"),
         ({"parameters": {"x-positional": 5}}, "parameters", "x-positional must be a list"),
+        (
+            {"parameters": {"properties": {"a": {"pattern": "^(?!b)"}}}},
+            "parameters",
+            "none that takes linear time",
+        ),
         ({"sensitive_parameters": "token"}, "sensitive_parameters", "Write a list of names"),
         ({"sensitive_parameters": [5]}, "sensitive_parameters", "Write a list of names"),
         ({"name": "tasks.a b"}, "name", "hold no spaces"),
@@ -272,3 +277,8 @@ def test_only_options_that_are_set_are_options_and_false_is_set():
         "countdown": 0,
         "serializer": "yaml",
     }
+
+
+def test_a_pattern_that_a_worker_wrote_does_not_keep_anyone_from_saving_its_task(db):
+    row = TaskDefinition(name="a", parameters={"properties": {"a": {"pattern": "^(?!b)"}}}, source="manifest")
+    row.full_clean()

@@ -9,9 +9,9 @@ from django.utils import timezone
 from dispatch import registry
 from dispatch.api import send_task
 from dispatch.core.call import Call
-from dispatch.exceptions import InvalidArguments
-from dispatch.models import Route
-from dispatch.outbox import enqueueing
+from dispatch.exceptions import InvalidArguments, UnreadableMessage
+from dispatch.models import Route, TaskDefinition
+from dispatch.outbox import call_of, enqueueing
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 from tests.support.routers import BY_ETA, BY_LENGTH, ROUTERS
 
@@ -116,3 +116,46 @@ def test_a_router_is_told_of_an_eta_that_the_worker_waits_for(settings: Any) -> 
     Route.objects.create(pattern=BY_ETA, kind="callable", position=1)
     assert send(countdown=60, deliver_eta=True).queue == "late"
     assert [send(countdown=60).queue, send().queue] == ["llm", "llm"]
+
+
+class Odd:
+    """What JSON cannot hold, under a key that is part of a secret."""
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ({"s3cr3t": {"s3cr3t": Odd()}}, "a Odd at /kwargs/token cannot be sent"),
+        ({"s3cr3t": [float("nan")]}, "nan at /kwargs/token is not"),
+        ({"s3cr3t": "\0"}, "the text at /kwargs/token holds"),
+        ({"s3cr3t\0": 1}, "a key of the object at /kwargs/token holds"),
+        ({("s3cr3t",): 1}, "a key of the object at /kwargs/token is a tuple"),
+        ({b"s3cr3t": 1}, "a key of the object at /kwargs/token is a bytes"),
+        ({"s3cr3t": {"__type__": 1, "__value__": 2}}, "the object at /kwargs/token has"),
+    ],
+    ids=["type", "number", "text", "key", "tuple", "bytes", "envelope"],
+)
+def test_no_key_inside_a_sensitive_argument_is_quoted(token: Any, told: str) -> None:
+    TaskDefinition.objects.create(name="push", sensitive_parameters=["token"])
+    with pytest.raises(InvalidArguments) as caught:
+        send_task("push", kwargs={"token": token})
+    assert told in str(caught.value)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.pointer}"
+    with pytest.raises(InvalidArguments) as caught:
+        send_task(TASK, link={"task": "push", "kwargs": {"token": token}}, kwargs=ARGUMENTS)
+    assert "/link/kwargs/token" in str(caught.value)
+    assert "s3cr3t" not in f"{caught.value} {caught.value.pointer}"
+
+
+def test_of_an_argument_that_is_not_sensitive_the_whole_way_is_told() -> None:
+    TaskDefinition.objects.create(name="push", sensitive_parameters=["token"])
+    with pytest.raises(InvalidArguments, match="a Odd at /kwargs/body/key/0 cannot"):
+        send_task("push", kwargs={"body": {"key": [Odd()]}})
+
+
+def test_no_key_inside_an_argument_of_a_stored_row_is_quoted() -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    message.kwargs = '{"text": {"s3cr3t": {"__type__": 1, "__value__": 2}}}'
+    with pytest.raises(UnreadableMessage, match="the object at /kwargs/text has") as caught:
+        call_of(message)
+    assert "s3cr3t" not in str(caught.value)

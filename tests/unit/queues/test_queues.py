@@ -194,11 +194,11 @@ def test_queues_are_listed_by_name_with_the_default_and_the_paused_one_marked():
 
 def test_columns_are_aligned_numbers_to_the_right():
     rows = [{"name": "a", "count": 5}, {"name": "long", "count": None}, {"name": "b", "count": 12345}]
-    assert table(rows).splitlines() == ["NAME  COUNT", "a         5", "long      ?", "b     12345"]
+    assert table(rows) == ["NAME  COUNT", "a         5", "long      ?", "b     12345"]
 
 
 def test_what_a_stranger_wrote_cannot_steer_the_terminal():
-    assert table([{"name": "\x1b[2Jx\ny"}]).splitlines() == ["NAME", "\\x1b[2Jx\\ny"]
+    assert table([{"name": "\x1b[2Jx\ny"}]) == ["NAME", "\\x1b[2Jx\\ny"]
 
 
 # -- worker-command -----------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
+
 import pytest
 from celery import Celery
 from kombu import Exchange, Queue, binding
@@ -187,3 +190,62 @@ def test_a_default_priority_is_that_of_each_queue(url, turned, read):
 
 def test_without_a_default_priority_that_of_the_rows_stays_as_it_is(rows):
     assert "default_priority" not in rows("queues")["celery"]
+
+
+def test_an_argument_keeps_the_type_that_amqp_gives_it(read):
+    arguments = {
+        "x-message-ttl": Decimal(60000),
+        "x-expires": Decimal("1.5"),
+        "x-odd": datetime.date(2024, 5, 1),
+        "x-list": [1, "a", {"b": (2.5, None)}],
+    }
+    found = read(task_queues=[Queue("celery", queue_arguments=arguments)])
+    assert found.document["queues"][0]["arguments"] == {
+        "x-message-ttl": 60000,
+        "x-list": [1, "a", {"b": [2.5, None]}],
+    }
+    assert found.left_out == (
+        "queue 'celery': argument x-expires is a Decimal, which is no JSON.",
+        "queue 'celery': argument x-odd is a date, which is no JSON.",
+    )
+
+
+def test_a_queue_that_cannot_be_read_stops_no_other(read):
+    found = read(task_queues=[Queue("celery"), Queue("odd", queue_arguments="x")])
+    assert [row["name"] for row in found.document["queues"]] == ["celery"]
+    assert found.left_out[0].startswith("queue 'odd' cannot be read: ")
+
+
+@pytest.mark.parametrize("name", ["news", "eu-west-1-web-1"])
+def test_a_broadcast_of_which_the_queue_has_a_name_is_a_queue(name, read):
+    found = read(task_queues=[Queue("celery"), Broadcast("news", queue=name)])
+    assert [row["name"] for row in found.document["queues"]] == ["celery", name]
+
+
+def test_a_broadcast_of_which_each_queue_is_unique_is_none(read):
+    found = read(task_queues=[Queue("celery"), Broadcast("news", queue="heard", unique=True)])
+    assert [row["name"] for row in found.document["queues"]] == ["celery"]
+
+
+EVENTS = Exchange("events", "fanout")
+NAMED = [Queue("audit", EVENTS), Queue("search", EVENTS)]
+
+
+@pytest.mark.parametrize(
+    ("bound", "broadcast"),
+    [
+        (NAMED, False),
+        ([Broadcast("events", queue="events")], False),
+        ([*NAMED, Broadcast("events")], True),
+        ([Broadcast("events")], None),
+    ],
+)
+@pytest.mark.parametrize("url", ["amqp://x", "redis://x"])
+def test_a_fanout_exchange_with_named_queues_is_no_broadcast_unless_there_is_one_too(
+    url, bound, broadcast, read
+):
+    found = read(url, task_queues=[Queue("celery"), *bound], task_routes={"a": {"exchange": "events"}})
+    [row] = [row for row in found.document["exchanges"] if row["name"] == "events"]
+    assert row.get("broadcast") is broadcast
+    told = [note for note in found.notes if "each worker that consumes" in note]
+    assert bool(told) == (url.startswith("redis") and broadcast is not None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -100,6 +101,8 @@ def test_flags_are_written_into_the_pattern(compiled, pattern, read):
             (None, "media", "media.x", None),
         ),
         ({"queue": Queue("own", Exchange("own"))}, ("own", None, "", None)),
+        ({"exchange": "", "routing_key": "ignored", "queue": "llm"}, ("llm", None, "", None)),
+        ({"exchange": "", "exchange_type": "topic", "routing_key": "b"}, ("b", None, "", None)),
         ({"queue": "all"}, (None, "all", "celery", None)),
         ({"exchange": "all", "exchange_type": "fanout"}, (None, "all", "", None)),
         ({"priority": 3}, (None, None, "", 3)),
@@ -178,6 +181,14 @@ def test_a_router_keeps_its_place_among_the_rules(read):
     ("routes", "sentence"),
     [
         ([lambda *args, **options: None], "cannot be imported by a name"),
+        ([functools.partial(print)], "cannot be imported by a name"),
+        ([foreign_routers.Slotted("b")], "cannot be imported by a name"),
+        ([foreign_routers.Counted(7)], "cannot be imported by a name"),
+        ([7], "router 7 in task_routes cannot be called, and Celery fails"),
+        ([None], "router None in task_routes cannot be called"),
+        ([{"a": {"queue": ["l"]}}], "route 'a' (exact): Celery itself cannot read its value {'queue': ['l']}: a queue"),
+        ([{"a": {"priority": "high"}}], "a priority is a number, not 'high'"),
+        ([{"a": {"exchange": ""}}], "route 'a' (exact): exchange '' is no place without a queue"),
         ([("a.*", {"queue": "x"})], "that Celery itself cannot read"),
         ([{"a": None}], "route 'a' (exact): Celery itself cannot read its value None"),
         ([{"a": 5}], "route 'a' (exact): Celery itself cannot read its value 5"),
@@ -189,6 +200,22 @@ def test_a_router_keeps_its_place_among_the_rules(read):
 def test_what_cannot_be_brought_is_told(routes, sentence, read):
     found = read(task_routes=routes)
     assert any(sentence in each for each in found.left_out), found.left_out
+
+
+def test_what_cannot_be_read_stops_no_other_route(read):
+    assert keys(read, [{"a": {"queue": ["l"]}, "b": "x"}, 7]) == [("exact", "b")]
+
+
+def test_an_instance_with_slots_that_holds_nothing_goes_by_its_class(read):
+    assert keys(read, [foreign_routers.Slotted()]) == [("callable", "tests.support.foreign_routers.Slotted")]
+
+
+def test_a_key_for_the_default_exchange_which_celery_drops_is_noted_and_names_the_queue(read, rows):
+    route = {"exchange": "", "routing_key": "b"}
+    assert place(rows, route) == ("b", None, "", None)
+    found = read(task_routes={"a": route})
+    assert found.notes[0].startswith("route 'a' (exact): through exchange '' Celery loses such messages")
+    assert "b" in [queue["name"] for queue in found.document["queues"]]
 
 
 def test_a_route_to_a_queue_that_celery_refuses_is_left_out(read):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from celery.beat import ScheduleEntry
+from kombu import Queue
 
 from dispatch.client import celery_import
 from dispatch.conf import Broker
@@ -38,6 +40,37 @@ def test_settings_that_celery_cannot_read_are_one_error(read):
         ConfigurationError, match=r"Celery itself cannot read the settings of proj.celery:app: .*NoneType"
     ):
         read(task_queues=[None])
+
+
+@pytest.mark.parametrize("queues", [["a"], "a", {"a": "b"}])
+def test_queues_that_are_none_are_told_with_the_name_of_the_setting(queues, read):
+    with pytest.raises(
+        ConfigurationError, match=r"task_queues \(CELERY_QUEUES\) must be a list of kombu.Queue, .*'a'"
+    ):
+        read(task_queues=queues)
+
+
+def test_an_error_of_several_lines_is_told_on_one(read):
+    class Odd(dict):
+        def items(self):
+            raise ValueError("one\n  two amqp://me:hunter2@host")
+
+    [sentence] = read(task_routes=[Odd()]).left_out
+    assert "ValueError: one two amqp://me:***@host" in sentence
+
+
+def test_a_queue_that_only_beat_names_is_told(read):
+    schedule = {
+        "known": {"task": "a", "schedule": 5, "options": {"queue": "celery"}},
+        "none": {"task": "a", "schedule": 5},
+        "nightly": {"task": "a", "schedule": 5, "options": {"queue": "reports"}},
+        "object": ScheduleEntry("object", "a", schedule=5, options={"queue": Queue("late")}),
+    }
+    found = read(beat_schedule=schedule)
+    assert [sentence.partition(" is named nowhere")[0] for sentence in found.left_out] == [
+        "beat_schedule 'nightly': its queue 'reports'",
+        "beat_schedule 'object': its queue 'late'",
+    ]
 
 
 def test_an_app_that_fails_at_import_is_one_error_without_its_passwords(tmp_path, monkeypatch):

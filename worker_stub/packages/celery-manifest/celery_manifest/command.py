@@ -14,6 +14,9 @@ from celery_manifest.errors import ManifestError
 from celery_manifest.files import replace
 from celery_manifest.live import version_of
 
+#: The exit code where the document is written, and lacks tasks.
+INCOMPLETE = 3
+
 
 @click.command(cls=CeleryCommand)
 @click.option(
@@ -31,13 +34,18 @@ def manifest(ctx: click.Context, output: str) -> None:
     try:
         # what a task module prints must not end up in the document
         with contextlib.redirect_stdout(sys.stderr):
-            content = encode(build(ctx.obj.app, version_of(ctx.obj.app)))
+            document = build(ctx.obj.app, version_of(ctx.obj.app))
+            content = encode(document)
     except ManifestError as error:
         raise click.ClickException(str(error)) from None
     if output == "-":
         click.get_binary_stream("stdout").write(content)
     else:
         _write(Path(output), content)
+    if left_out := document.get("left_out"):
+        for task in left_out:
+            click.echo(f"Error: {task['reason']}", err=True)
+        ctx.exit(INCOMPLETE)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ from kombu import Queue
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from celery_manifest.checksum import checksum
-from celery_manifest.errors import ManifestError
+from celery_manifest.errors import ManifestError, UnsayableTask, passwords, told
 from celery_manifest.plain import plain
 from celery_manifest.tasks import describe
 
@@ -22,7 +22,9 @@ FORMAT = 1
 def build(app: Celery, version: str, queues: Iterable[Queue] | None = None) -> dict[str, Any]:
     """Describe the tasks and queues of an app, Celery's own tasks left out. Needs no broker.
 
-    `queues` are those that a running worker consumes, by default what the app would. Raises ManifestError.
+    A task goes by each name that it is registered by. One that cannot be described is named in `left_out`,
+    with the reason, and costs no other. `queues` are those that a running worker consumes, by default what
+    the app would. Raises ManifestError.
     """
     if not app.main:
         raise ManifestError(
@@ -30,14 +32,14 @@ def build(app: Celery, version: str, queues: Iterable[Queue] | None = None) -> d
         )
     _load_tasks(app)
     consumed = app.amqp.queues.consume_from.values() if queues is None else queues
-    own = [task for name, task in sorted(app.tasks.items()) if not _is_builtin(task)]
+    tasks, left_out = _described(app)
     document = {
         "manifest": FORMAT,
         "worker": app.main,
         "version": version,
         "queues": sorted((describe_queue(queue) for queue in consumed), key=lambda each: each["name"]),
-        "tasks": [describe(task) for task in own],
-    }
+        "tasks": tasks,
+    } | ({"left_out": left_out} if left_out else {})
     return document | {"checksum": checksum(document)}
 
 
@@ -63,16 +65,39 @@ def describe_queue(queue: Queue) -> dict[str, Any]:
     }
 
 
+def _described(app: Celery) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    tasks, left_out = [], []
+    for name, task in sorted(app.tasks.items(), key=lambda item: str(item[0])):
+        if _is_builtin(task):
+            continue
+        try:
+            tasks.append(describe(name, task))
+        except UnsayableTask as error:
+            name = str(name)
+            left_out.append({"name": name if str(name).isprintable() else ascii(name), "reason": str(error)})
+    return tasks, left_out
+
+
 def _load_tasks(app: Celery) -> None:
     try:
         app.loader.import_default_modules()
         app.finalize()
-    except Exception as error:  # any module of the worker runs here
+    except (Exception, SystemExit) as error:  # any module of the worker runs here
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise ManifestError(
-            f"The tasks of the app {app.main!r} cannot be loaded: {type(error).__name__}: {error} "
+            f"The tasks of the app {app.main!r} cannot be loaded: {told(error, _secrets(app))} "
             f"({frame.filename}, line {frame.lineno}). Correct that, the worker would not start either."
         ) from error
+
+
+def _secrets(app: Celery) -> list[str]:
+    """Return the passwords that the app is configured with, as far as it is."""
+    try:
+        names = ("broker_url", "broker_read_url", "broker_write_url", "result_backend")
+        urls = [app.conf.get(name) for name in names]
+    except Exception:  # the settings themselves may be what cannot be loaded
+        return []
+    return list(passwords(each for url in urls for each in (url if isinstance(url, list | tuple) else [url])))
 
 
 def _is_builtin(task: Any) -> bool:

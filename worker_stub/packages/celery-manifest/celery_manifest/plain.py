@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Set
 from enum import Enum
 from typing import Any
@@ -11,17 +12,22 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: sets sorted, as their order depends on the hash seed.
 
-    Raises ValueError for what JSON cannot say: NaN, half of a character pair, a circle, most objects.
+    Raises ValueError for what JSON cannot say: NaN, half of a character pair, a circle, most objects; and for
+    NUL, which no database stores.
     """
     try:
         text = json.dumps(value, default=_jsonable, allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
+    if NUL.search(text):
+        raise ValueError("a text holds NUL, which no database stores")
     return json.loads(text)
 
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any
 
 from celery_manifest.errors import ManifestError
+
+JSON_TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+    NoneType: "null",
+}
 
 
 def sensitive_names(task_name: str, option: Any, parameters: dict[str, Any]) -> list[str]:
@@ -29,6 +40,14 @@ def sensitive_names(task_name: str, option: Any, parameters: dict[str, Any]) -> 
             )
     secret = {name for name, each in parameters["properties"].items() if _holds_secret(each, parameters)}
     return sorted(named | secret)
+
+
+def hide_default(schema: dict[str, Any]) -> None:
+    """Take the default out of a parameter's schema; what was accepted for its sake goes by its type."""
+    default = schema.pop("default", None)
+    for index, each in enumerate(schema.get("anyOf", ())):
+        if each == {"const": default}:
+            schema["anyOf"][index] = {"type": JSON_TYPES[type(default)]}
 
 
 def _named(task_name: str, option: Any) -> set[str]:

@@ -9,21 +9,25 @@ from typing import Any
 
 from celery_manifest.plain import plain
 from celery_manifest.schemas import schemas
+from celery_manifest.wrappers import Accepted, accepted
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BY_KEYWORD = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def parameters_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a call by keyword.
+def parameters_schema(function: Callable[..., Any], call: Accepted | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a call by keyword, by default of one that the function accepts.
 
     `x-positional` lists the names that may be given by position, in order, and `x-positional-only` those of
     them that must be; `x-variadic` is the schema of what `*args` takes beyond them; `**kwargs` opens
     `additionalProperties`.
     """
-    parameters = list(_signature(function).parameters.values())
-    found, definitions = schemas({each.name: each.annotation for each in parameters}, function)
+    parameters = (call or accepted(function)).parameters
+    defaults = {each.name: each.default for each in parameters if each.default is not Parameter.empty}
+    found, definitions = schemas(
+        {each.name: each.annotation for each in parameters}, function, defaults=defaults
+    )
     named = [parameter for parameter in parameters if parameter.kind in BY_KEYWORD]
     schema: dict[str, Any] = {
         "$schema": DIALECT,
@@ -45,19 +49,12 @@ def parameters_schema(function: Callable[..., Any]) -> dict[str, Any]:
 
 def returns_schema(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the JSON Schema of what a task returns, `{}` where its annotation says nothing."""
-    found, definitions = schemas(
-        {"return": _signature(function).return_annotation}, function, mode="serialization"
-    )
-    return found["return"] | definitions
-
-
-def _signature(function: Callable[..., Any]) -> Signature:
     try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):  # written in C, or its signature is broken: takes whatever it takes
-        return Signature(
-            [Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)]
-        )
+        annotation = inspect.signature(function).return_annotation
+    except (TypeError, ValueError):  # written in C, or its signature is broken
+        annotation = Signature.empty
+    found, definitions = schemas({"return": annotation}, function, mode="serialization")
+    return found["return"] | definitions
 
 
 def _default(parameter: Parameter) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from typing import Any
 
 from celery import Task
 
-from celery_manifest.errors import ManifestError
-from celery_manifest.secrets import sensitive_names
+from celery_manifest.destinations import own_destination
+from celery_manifest.errors import ManifestError, UnsayableTask, told
+from celery_manifest.plain import plain
+from celery_manifest.secrets import hide_default, sensitive_names
 from celery_manifest.signature import parameters_schema, returns_schema
+from celery_manifest.wrappers import accepted_by_task, without_positional
 
 OPTIONS = (
     "compression",
@@ -24,30 +27,51 @@ OPTIONS = (
 )
 
 
-def describe(task: Task) -> dict[str, Any]:
-    """Return the entry of a task. Raises ManifestError, which names the task and what is wrong."""
+#: As long as readers keep it.
+LONGEST_NAME = 255
+
+
+def describe(name: str, task: Task) -> dict[str, Any]:
+    """Return the entry of a task under a name that it is registered by.
+
+    Raises UnsayableTask where it cannot be told, and ManifestError where it says of itself what cannot be
+    true: both name the task and what is wrong.
+    """
+    _check_name(name)
     try:
-        return _described(task)
+        return plain(_described(name, task))
     except ManifestError:
         raise
     except Exception as error:  # a task class may hold anything under any name
-        raise ManifestError(
-            f"The task {task.name} cannot be described ({type(error).__name__}: {error}): "
+        raise UnsayableTask(
+            f"The task {name} cannot be described ({told(error)}): "
             "correct its signature, docstring or options."
         ) from error
 
 
-def _described(task: Task) -> dict[str, Any]:
-    parameters = parameters_schema(task.run)
-    sensitive = sensitive_names(task.name, getattr(task, "sensitive", ()), parameters)
-    for name in sensitive:
-        parameters["properties"].get(name, {}).pop("default", None)
+def _check_name(name: Any) -> None:
+    fits = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
+    if not fits or any(each.isspace() for each in name):
+        raise UnsayableTask(
+            f"The task {name!r:.300} cannot be named: "
+            f"a name is a text of at most {LONGEST_NAME} characters, without spaces."
+        )
+
+
+def _described(name: str, task: Task) -> dict[str, Any]:
+    accepted = accepted_by_task(task)
+    parameters = parameters_schema(task.run, accepted)
+    sensitive = sensitive_names(name, getattr(task, "sensitive", ()), parameters)
+    if sensitive:  # what is given by position would be masked by its name, which nobody knows
+        parameters = parameters_schema(task.run, without_positional(accepted))
+    for each in sensitive:
+        hide_default(parameters["properties"].get(each, {}))
     return {
-        "name": task.name,
+        "name": name,
         "description": description(task),
         "parameters": parameters,
         "returns": returns_schema(task.run),
-        "options": own_options(task),
+        "options": own_options(task) | own_destination(task),
         "deprecated": deprecated(task),
         "sensitive": sensitive,
     }

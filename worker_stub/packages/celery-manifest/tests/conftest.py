@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from celery_manifest import build
+from celery_manifest import ManifestError, build
 
 
 @pytest.fixture
@@ -19,7 +19,11 @@ def described(app):
 
     def describe() -> dict[str, Any]:
         # Not alone: an app has the shared tasks of every other app in the process.
-        (entry,) = [task for task in build(app, "1.0")["tasks"] if task["name"] == "t"]
+        document = build(app, "1.0")
+        for task in document.get("left_out", ()):
+            if task["name"] == "t":
+                raise ManifestError(task["reason"])
+        (entry,) = [task for task in document["tasks"] if task["name"] == "t"]
         return entry
 
     return describe

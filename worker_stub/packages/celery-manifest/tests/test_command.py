@@ -81,6 +81,18 @@ def test_a_broken_task_is_told_in_one_sentence_and_the_old_file_stays(celery, fo
     assert (folder / "manifest.json").read_text() == "old"
 
 
+def test_a_task_that_cannot_be_said_costs_itself_and_is_named(celery, folder):
+    (folder / "manifest.json").write_text("old")
+    (folder / "tasks.py").write_text(TASKS + '\napp.tasks["shop sell"] = sell\n')
+    done = celery("manifest", "-o", "manifest.json")
+    assert done.returncode == 3
+    assert b"Error: The task 'shop sell' cannot be named" in done.stderr
+    assert b"Traceback" not in done.stderr
+    document = json.loads((folder / "manifest.json").read_bytes())
+    assert [task["name"] for task in document["tasks"]] == ["shop.sell"]
+    assert [task["name"] for task in document["left_out"]] == ["shop sell"]
+
+
 def test_a_module_that_does_not_load_is_told_in_one_sentence(celery, folder):
     (folder / "tasks.py").write_text("1 / 0")
     assert "ZeroDivisionError: division by zero" in complaint(celery("manifest"))

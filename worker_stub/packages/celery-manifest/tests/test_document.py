@@ -77,3 +77,58 @@ def test_a_task_module_that_cannot_be_imported_is_named_with_cause_and_place(app
         ManifestError, match=r"No module named 'no_such_module' \(.*broken_tasks\.py, line 2\)"
     ):
         build(app, "1.0")
+
+
+def test_a_task_goes_by_each_name_that_it_is_registered_by(app):
+    @app.task(shared=False, name="prune")
+    def prune(days: int) -> None: ...
+
+    app.tasks["old.prune"] = app.tasks["prune"]
+    tasks = {task["name"]: task["parameters"] for task in build(app, "1.0")["tasks"]}
+    assert tasks["prune"] == tasks["old.prune"]
+    assert len([name for name in tasks if name.endswith("prune")]) == 2
+
+
+@pytest.mark.parametrize("name", ["with space", "with\nbreak", "x" * 256, "nul\0", "half\ud800", "", None, 5])
+def test_a_task_whose_name_cannot_be_said_costs_itself(app, name):
+    @app.task(shared=False, name="good")
+    def good() -> None: ...
+
+    app.tasks[name] = app.tasks["good"]
+    document = json.loads(encode(build(app, "1.0")))
+    assert "good" in [task["name"] for task in document["tasks"]]
+    [left_out] = document["left_out"]
+    assert left_out["reason"].endswith(
+        "cannot be named: a name is a text of at most 255 characters, without spaces."
+    )
+    assert document["checksum"] == checksum(document)
+
+
+@pytest.mark.parametrize("text", ["nul\0", "half\ud800"])
+def test_a_text_that_no_reader_takes_costs_its_task(app, text):
+    @app.task(shared=False, name="odd")
+    def odd() -> None: ...
+
+    odd.run.__doc__ = text
+    document = build(app, "1.0")
+    assert [task["name"] for task in document["left_out"]] == ["odd"]
+    encode(document)
+
+
+def test_what_a_module_raises_is_told_on_one_line_without_credentials(app, monkeypatch, tmp_path):
+    app.conf.update(
+        broker_url="amqp://me:broker%40pw@host//", result_backend="db+postgresql://me:back/end@host/x"
+    )
+    (tmp_path / "failing_tasks.py").write_text(
+        'raise SystemExit("""no\n redis://:hunter2@h:6379, x://u:p@ss/w@h, '
+        "password=hunter3 {'api_key': 'hunter4'}, broker@pw of back/end" + '""")'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    app.conf.include = ["failing_tasks"]
+    with pytest.raises(ManifestError) as caught:
+        build(app, "1.0")
+    said = str(caught.value)
+    assert (
+        "SystemExit: no redis://:***@h:6379, x://u:***@h, password=*** {'api_key': ***}, *** of ***" in said
+    )
+    assert "\n" not in said

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
 import logging
 import sys
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, Field
 
 from celery_manifest.signature import parameters_schema, returns_schema
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 class Colour(enum.Enum):
     RED = "red"
     BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    QUIET = 1
+    LOUD = 9
 
 
 class Author(BaseModel):
@@ -230,3 +237,82 @@ def test_type_parameters_are_known():
     names: dict[str, Any] = {}
     exec("from __future__ import annotations\ndef task[T](value: list[T]) -> T: ...", names)
     assert parameters_schema(names["task"])["properties"]["value"] == {"type": "array", "items": {}}
+
+
+class Aliased(BaseModel):
+    model_config = {"populate_by_name": True, "extra": "forbid"}
+
+    born: datetime.date = Field(alias="bornOn")
+    note: str = Field(default="", validation_alias=AliasChoices("remark", "comment"))
+    deep: int = Field(default=0, validation_alias=AliasPath("inner", "deep"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"bornOn": "2024-05-01"},
+        {"born": "2024-05-01"},
+        {"bornOn": "2024-05-01", "remark": "x"},
+        {"bornOn": "2024-05-01", "comment": "x"},
+        {"bornOn": "2024-05-01", "note": "x"},
+        {"bornOn": "2024-05-01", "inner": {"deep": 5}},
+    ],
+    ids=str,
+)
+def test_what_pydantic_takes_by_name_or_alias_is_named(given):
+    def task(value: Aliased) -> None: ...
+
+    Aliased.model_validate(given)
+    schema = parameters_schema(task)["$defs"]["Aliased"]
+    assert given.keys() <= schema["properties"].keys()
+    assert "required" not in schema
+    assert schema["allOf"] == [{"anyOf": [{"required": ["bornOn"]}, {"required": ["born"]}]}]
+
+
+def test_a_field_that_goes_by_its_alias_alone_is_named_so():
+    def task(value: Note) -> None: ...
+
+    assert list(parameters_schema(task)["$defs"]["Note"]["properties"]) == ["author", "tags", "writtenOn"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (int, {"pattern": "^[+-]?[0-9]+$"}),
+        (Annotated[int, Field(ge=1)], {"pattern": "^[+-]?[0-9]+$"}),
+        (uuid.UUID, {"format": "uuid"}),
+        (datetime.date, {"format": "date"}),
+        (Level, {"enum": ["1", "9"]}),
+        (Literal["a", 1], {"enum": ["a", "1"]}),
+        (Colour, {"$ref": "#/$defs/Colour"}),
+        (str, None),
+        (Any, None),
+        (int | str, None),
+    ],
+    ids=str,
+)
+def test_the_keys_of_a_dictionary_are_checked_as_texts(keys, names):
+    def task(value) -> None: ...
+
+    task.__annotations__["value"] = dict[keys, str]
+    assert parameters_schema(task)["properties"]["value"].get("propertyNames") == names
+
+
+def test_keys_that_do_not_fit_the_pattern_are_refused():
+    def task(value: dict[Annotated[str, Field(pattern="^a")], int]) -> None: ...
+
+    assert parameters_schema(task)["properties"]["value"] == {
+        "type": "object",
+        "patternProperties": {"^a": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+
+
+def test_the_text_of_a_decimal_is_that_of_a_finite_number():
+    def function(
+        price: decimal.Decimal, most: Annotated[decimal.Decimal, Field(allow_inf_nan=True)]
+    ) -> None: ...
+
+    found = parameters_schema(function)["properties"]
+    assert {"type": "string", "format": "decimal"} in found["price"]["anyOf"]
+    assert not any("format" in each for each in found["most"]["anyOf"])

@@ -1,0 +1,230 @@
+"""Requeueing, cancelling and revoking many messages: asked before, done in steps, told in numbers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+from django.views.decorators.http import require_POST
+
+from dispatch.admin import base, message_actions, message_window, widgets
+from dispatch.admin.message_actions import MOVES, Tally
+from dispatch.models import OutboxMessage
+from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.outbox.lifecycle import STEP
+from dispatch.outbox.revocation import Revocation, revoke
+
+Status = OutboxMessage.Status
+#: Seconds after which a request begins no further step, and asks whether to go on.
+PATIENCE = 5.0
+#: Messages that can be revoked.
+REVOCABLE = (Status.PENDING, Status.CLAIMED, Status.PUBLISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What is said before something is done to many messages."""
+
+    label: Any
+    question: Any
+    consequence: Any
+    consent: Any
+
+
+BULKS = {
+    "requeue": Bulk(
+        _("Requeue"),
+        ngettext_lazy("Requeue %(count)s message?", "Requeue %(count)s messages?", "count"),
+        _("They go back to pending, with all attempts before them, and the relay publishes them."),
+        _("Yes, requeue them"),
+    ),
+    "cancel": Bulk(
+        _("Cancel"),
+        ngettext_lazy("Cancel %(count)s message?", "Cancel %(count)s messages?", "count"),
+        _("They are not sent, unless you requeue them."),
+        _("Yes, cancel them"),
+    ),
+    "revoke": Bulk(
+        _("Revoke"),
+        ngettext_lazy("Revoke %(count)s message?", "Revoke %(count)s messages?", "count"),
+        _(
+            "What waits is cancelled, and the running workers are told not to run what is published. What runs already "
+            "goes on, and a worker that starts later knows nothing of it, unless it keeps a --statedb."
+        ),
+        _("Yes, revoke them"),
+    ),
+}
+
+
+@dataclass(slots=True)
+class Work:
+    """What was done in one request."""
+
+    verb: str
+    tally: Tally = field(default_factory=Tally)
+    revocation: Revocation = field(default_factory=Revocation)
+
+    def forecast(self, rows: OutboxQuerySet) -> None:
+        """Add to how many of these rows it can be done."""
+        if self.verb == "revoke":
+            self.tally.add(message_actions.count_statuses(rows, REVOCABLE))
+        else:
+            self.tally.add(message_actions.forecast(MOVES[self.verb], rows))
+
+    def do(self, request: HttpRequest, rows: OutboxQuerySet) -> None:
+        """Do it to these rows."""
+        if self.verb != "revoke":
+            self.tally.add(message_actions.carry_out(MOVES[self.verb], request, rows))
+            return
+        self.tally.add(message_actions.count_statuses(rows, REVOCABLE))
+        step = revoke(rows)
+        if step.cancelled or step.revoked:
+            message_actions.write_history(request, _t("Revoked."), step.cancelled + step.revoked)
+        self.revocation.add(step)
+
+    def obstacles(self) -> list[str]:
+        """Return why it is not done to some of them."""
+        if self.verb != "revoke":
+            return [*message_actions.obstacles(MOVES[self.verb], self.tally)]
+        if not self.tally.refused:
+            return []
+        text = _t("Not revoked: %(counts)s. These are not on their way.")
+        return [text % {"counts": message_actions.in_words(self.tally.refused)}]
+
+    def tell(self, request: HttpRequest) -> None:
+        """Tell the user what was done, and why not to the others."""
+        if self.verb != "revoke":
+            message_actions.tell(MOVES[self.verb], request, self.tally)
+            return
+        message_actions.tell_revoked(request, self.revocation)
+        for text in self.obstacles():
+            messages.warning(request, text)
+
+
+class BulkActions(base.ReadOnlyAdmin):
+    """The actions of the list. The messages that were asked about are those to which it is done, and no others."""
+
+    actions = ("requeue", "cancel", "revoke")
+
+    @admin.action(description=_("Requeue selected messages"), permissions=["requeue"])
+    def requeue(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._ask("requeue", request, queryset)
+
+    @admin.action(description=_("Cancel selected messages"), permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._ask("cancel", request, queryset)
+
+    @admin.action(description=_("Revoke selected messages"), permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._ask("revoke", request, queryset)
+
+    def get_urls(self) -> list[Any]:
+        pages = [
+            path(f"{verb}/", self._bulk_view(verb), name=f"dispatch_outboxmessage_bulk_{verb}")
+            for verb in BULKS
+        ]
+        return [*pages, *super().get_urls()]
+
+    def _ask(self, verb: str, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Show what would happen to which messages, and ask."""
+        ids = [*queryset.order_by("pk").values_list("pk", flat=True)[: message_window.SIZE]]
+        work = Work(verb)
+        for at in range(0, len(ids), STEP):
+            work.forecast(self._rows(request).filter(pk__in=ids[at : at + STEP]))
+        able = sum(work.tally.able.values()) - work.tally.empty
+        return self._page(
+            verb,
+            request,
+            ids,
+            title=BULKS[verb].question % {"count": able} if able else _("Nothing to do"),
+            able=able,
+            counts=message_actions.in_words(work.tally.able),
+            obstacles=work.obstacles(),
+            total=len(ids),
+        )
+
+    def _bulk_view(self, verb: str) -> Any:
+        @require_POST
+        @transaction.non_atomic_requests  # each step commits, and revoking asks brokers
+        def view(request: HttpRequest) -> HttpResponse:
+            if not (self.has_view_permission(request) and getattr(self, f"has_{verb}_permission")(request)):
+                raise PermissionDenied
+            ids = _ids(request.POST.get("ids", ""))
+            total = _number(request.POST.get("total", ""), len(ids))
+            left = self._do(verb, request, ids)
+            if not left:
+                return HttpResponseRedirect(self._with_filters(request, "changelist"))
+            done = widgets.number(total - len(left))
+            text = _t("%(done)s of %(total)s messages done") % {"done": done, "total": widgets.number(total)}
+            return self._page(
+                verb, request, left, title=text, able=len(left), total=total, done=total - len(left)
+            )
+
+        return self.admin_site.admin_view(view)
+
+    def _do(self, verb: str, request: HttpRequest, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+        """Do it for some seconds; return what is left."""
+        work, began = Work(verb), time.monotonic()
+        while ids:
+            work.do(request, self._rows(request).filter(pk__in=ids[:STEP]))
+            ids = ids[STEP:]
+            if time.monotonic() - began > PATIENCE:
+                break
+        work.tell(request)
+        return ids
+
+    def _rows(self, request: HttpRequest) -> OutboxQuerySet:
+        return cast("OutboxQuerySet", self.get_queryset(request))
+
+    def _page(
+        self, verb: str, request: HttpRequest, ids: Sequence[uuid.UUID], **context: Any
+    ) -> HttpResponse:
+        context |= {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "ids": " ".join(each.hex for each in ids),
+            "bulk": BULKS[verb],
+            "action_url": self._with_filters(request, f"bulk_{verb}"),
+            "list_url": self._with_filters(request, "changelist"),
+        }
+        request.current_app = self.admin_site.name  # as Django's own pages do
+        return TemplateResponse(request, "admin/dispatch/outboxmessage/bulk.html", context)
+
+    def _with_filters(self, request: HttpRequest, name: str) -> str:
+        """Return the address of a page that leads back to the list as it was."""
+        context: dict[str, Any] = {
+            "opts": self.opts,
+            "preserved_filters": self.get_preserved_filters(request),
+        }
+        url = reverse(f"admin:dispatch_outboxmessage_{name}", current_app=self.admin_site.name)
+        return add_preserved_filters(context, url)
+
+
+def _ids(text: str) -> list[uuid.UUID]:
+    """Return the messages that the form names. Raises BadRequest for what no page of ours would send."""
+    try:
+        ids = [uuid.UUID(each) for each in text.split()]
+    except ValueError:
+        raise BadRequest("What was selected are no task ids.") from None
+    if len(ids) > message_window.SIZE:
+        raise BadRequest("More was selected than a list holds.")
+    return ids
+
+
+def _number(text: str, least: int) -> int:
+    return max(int(text), least) if text.isdecimal() and len(text) < 10 else least

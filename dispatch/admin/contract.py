@@ -1,0 +1,105 @@
+"""The page of what ``dispatch verify`` finds: where registry and workers disagree, with what to do about each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import models, router, transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from dispatch.admin import links
+from dispatch.admin.links import Link
+from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
+
+MOST_SHOWN = 200
+#: What the subject of a finding is called in its model, and the ids of the findings that are about one.
+SUBJECTS: tuple[tuple[type[models.Model], str, frozenset[str]], ...] = (
+    (Trigger, "name", frozenset({"C001", "C007", "C008"})),
+    (Route, "pattern", frozenset({"C002", "C021", "C022", "C024"})),
+    (Queue, "name", frozenset({"C031", "C032", "C034", "C035", "C036", "C037"})),
+    (
+        TaskDefinition,
+        "name",
+        frozenset({"C004", "C006", "C011", "C012", "C013", "C014", "C015", "C023"}),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A finding: the kind of its badge, its id, a link to what it is about, and both texts with their commands."""
+
+    severity: str
+    id: str
+    subject: Link
+    sentence: SafeString
+    remedy: SafeString
+
+
+def view(site: admin.AdminSite) -> Any:
+    """Return the view of the page; asked by POST, brokers and workers are asked, for a few times ``BROKER_TIMEOUT``."""
+
+    @transaction.non_atomic_requests
+    def contract(request: HttpRequest) -> HttpResponse:
+        if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
+            raise PermissionDenied
+        from dispatch.contract import verify
+        from dispatch.triggers.code_triggers import task_uses
+
+        is_live = request.method == "POST"
+        report = verify(router.db_for_read(OutboxMessage), code=task_uses(), live=is_live, messages=False)
+        context = {
+            **site.each_context(request),
+            "title": _("Contract with the workers"),
+            "opts": Manifest._meta,
+            "media": site.get_model_admin(Manifest).media,
+            "report": report,
+            "findings": _shown(report.findings[:MOST_SHOWN], site, request),
+            "more": max(0, len(report.findings) - MOST_SHOWN),
+            "is_live": is_live,
+            "may_view_manifests": links.viewable(site, request, Manifest),
+        }
+        return TemplateResponse(request, "admin/dispatch/manifest/contract.html", context)
+
+    return site.admin_view(contract)
+
+
+def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest) -> list[Shown]:
+    findings = list(findings)
+    urls = {
+        (kind, name): address
+        for model, column, kinds in SUBJECTS
+        if links.viewable(site, request, model)
+        for name, address in _urls(model, column, {f.subject for f in findings if f.id in kinds}, site)
+        for kind in kinds
+    }
+    return [
+        Shown(
+            "failure" if found.severity == "error" else "warning",
+            found.id,
+            Link(found.subject, urls.get((found.id, found.subject), "")),
+            with_commands(found.sentence),
+            with_commands(found.remedy),
+        )
+        for found in findings
+    ]
+
+
+def _urls(model: Any, column: str, names: set[str], site: admin.AdminSite) -> Iterable[tuple[str, str]]:
+    rows = model.objects.filter(**{f"{column}__in": names}).values_list(column, "pk") if names else ()
+    return [(name, links.url(model, pk, site.name)) for name, pk in rows]
+
+
+def with_commands(text: str) -> SafeString:
+    """Return a text in which what stands between backticks is code."""
+    parts = enumerate(re.split(r"`([^`]+)`", text))
+    return SafeString("".join(format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in parts))

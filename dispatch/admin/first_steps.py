@@ -1,0 +1,130 @@
+"""The way from nothing to the first result: what there is, what comes next, and where it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from dispatch import registry
+from dispatch.admin import links
+from dispatch.admin.links import Link
+from dispatch.admin.message_list import result_model
+from dispatch.conf import conf
+from dispatch.health import Health
+from dispatch.models import OutboxMessage, Process, Queue, Route, TaskDefinition, Trigger
+
+#: Results are sought for so many tasks.
+MOST_SOUGHT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``done`` is None where nobody asked yet. An optional one is not waited for."""
+
+    model: type[Model]
+    title: str | Promise
+    done: bool | None
+    text: str | Promise
+    command: str = ""
+    optional: bool = False
+    link: Link | None = None
+
+
+def steps(site: admin.AdminSite, request: HttpRequest, seen: Health, using: str, *, ask: bool) -> list[Step]:
+    """Return the steps, of those models that this user may view; none, once all are done.
+
+    With the first result they are: what is removed later is somebody's decision, or a problem that is told as such.
+    ``ask``: whether the brokers may be asked, which takes seconds where one is down.
+    """
+    has_results = any(each.result_backend and not each.out_of_reach for each in conf.brokers.values())
+    if has_results and _has_result(using):
+        return []
+    found = [
+        replace(step, link=_link(site, request, step.model))
+        for step in (*_configuration(ask), *_processes(seen, has_results))
+        if links.viewable(site, request, step.model)
+    ]
+    return found if any(not step.done and not step.optional for step in found) else []
+
+
+def _has_result(using: str) -> bool:
+    names = list(registry.current().tasks)[:MOST_SOUGHT]
+    return result_model()._default_manager.using(using).filter(task_name__in=names).exists()
+
+
+def _link(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> Link:
+    may_add = site.get_model_admin(model).has_add_permission(request)
+    page = "add" if may_add and model is not TaskDefinition else "changelist"
+    url = reverse(f"admin:dispatch_{model._meta.model_name}_{page}", current_app=site.name)
+    return Link(str(capfirst(model._meta.verbose_name_plural)), url)
+
+
+def _configuration(ask: bool) -> Iterator[Step]:
+    snapshot = registry.current()
+    problem = _broker_problem() if ask else None
+    yield Step(
+        Queue,
+        _("The broker can be reached"),
+        None if problem is None else not problem,
+        problem or _("It stands in the settings, under DISPATCH[“BROKERS”]."),
+        command="manage.py dispatch verify --live",
+    )
+    yield Step(
+        TaskDefinition,
+        _("Tasks are imported"),
+        bool(snapshot.tasks),
+        _("The worker writes a manifest of its tasks: celery -A worker manifest -o manifest.json."),
+        command="manage.py dispatch manifest sync manifest.json",
+    )
+    yield Step(
+        Queue,
+        _("There is a default queue"),
+        snapshot.table.default.queue in snapshot.table.queues,
+        _("It takes what no route sends elsewhere. A worker must consume it."),
+    )
+    yield Step(
+        Route,
+        _("A route"),
+        bool(snapshot.table.routes),
+        _("It sends some tasks to a queue of their own."),
+        optional=True,
+    )
+    yield Step(
+        Trigger,
+        _("A trigger"),
+        bool(snapshot.triggers),
+        _("It sends a task when an object is saved. Code may call send_task instead."),
+        optional=True,
+    )
+
+
+def _broker_problem() -> str:
+    from dispatch.queues import unreachable
+
+    return unreachable()
+
+
+def _processes(seen: Health, has_results: bool) -> Iterator[Step]:
+    yield Step(
+        Process,
+        _("A relay was seen"),
+        any(line.kind == Process.Kind.RELAY for line in seen.processes),
+        _("It publishes what was sent: without one, nothing leaves the outbox."),
+        command="manage.py dispatch relay",
+    )
+    if has_results:
+        yield Step(
+            OutboxMessage,
+            _("The first result"),
+            False,
+            _("Send a task while a worker runs, and a collector, which stores its result here."),
+            command="manage.py dispatch results",
+        )

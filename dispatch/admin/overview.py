@@ -1,0 +1,289 @@
+"""The overview: the picture of the whole on the app's own page, and in short on the site's index.
+
+No page waits for a broker: ``live.js`` fills in what they show, and ``overview.js`` reads the rest anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.sites import all_sites
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError, connections, router, transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from dispatch import health
+from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
+from dispatch.admin.contract import with_commands
+from dispatch.admin.explanations.section import Table
+from dispatch.admin.links import Link
+from dispatch.conf import conf
+from dispatch.core.redaction import redact
+from dispatch.core.sentences import duration
+from dispatch.exceptions import ConfigurationError
+from dispatch.health import Health, Problem, ProcessLine, QueueLine
+from dispatch.models import Manifest, MinuteCount, OutboxMessage, Process, Queue, TaskDefinition
+
+Status, Kind = OutboxMessage.Status, Process.Kind
+
+#: So many processes and queues are shown; their own lists have all.
+MOST_SHOWN = 25
+#: Whom a problem concerns: those who may view one of these models.
+CONCERNS: dict[str, tuple[type[Model], ...]] = {
+    "relay": (Process, Queue, OutboxMessage),
+    "collector": (Process, OutboxMessage),
+    "overdue": (Queue, OutboxMessage),
+    "dead": (OutboxMessage,),
+}
+#: The models of the parts.
+SHOWN: tuple[type[Model], ...] = (Process, Queue, OutboxMessage, MinuteCount)
+#: The badge of each state of a process, and its word.
+STATES = {
+    "alive": ("active", _("alive")),
+    "silent": ("failure", _("silent")),
+    "stopped": ("cancelled", _("stopped")),
+}
+QUEUE_COLUMNS = (
+    _("queue"),
+    _("state"),
+    _("waiting"),
+    _("oldest due for"),
+    _("claimed"),
+    _("published a minute"),
+    _("failed attempts"),
+    _("last error"),
+    _("on the broker"),
+)
+PROCESS_COLUMNS = (
+    _("process"),
+    _("state"),
+    _("host and process id"),
+    _("last seen"),
+    _("in the last minutes"),
+    _("last errors"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A table, or where it has no rows, what to do."""
+
+    table: Table
+    empty: str | Promise
+
+
+def view(site: admin.AdminSite) -> Any:
+    """Return the view that the page's script asks for the overview as it is now."""
+
+    @transaction.non_atomic_requests
+    def overview(request: HttpRequest) -> HttpResponse:
+        request.current_app = site.name
+        if not may_see(request):
+            raise PermissionDenied
+        shown = look(request, ask=True)
+        return render(
+            request, "dispatch/overview_parts.html", shown, status=503 if "failure" in shown else 200
+        )
+
+    return site.admin_view(overview)
+
+
+def may_see(request: HttpRequest) -> bool:
+    """Tell whether this user may see a part of the overview."""
+    return any(links.may_view(_site(request), request, each) for each in SHOWN)
+
+
+def url(request: HttpRequest, name: str, *args: str) -> str:
+    """Return the address of a page of the same site, "" where somebody left it out."""
+    try:
+        return reverse(f"admin:{name}", args=args, current_app=_site(request).name)
+    except NoReverseMatch:
+        return ""
+
+
+def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dict[str, Any]:
+    """Return what this user may see, or the ``failure`` for which nothing can be.
+
+    ``ask``: whether the brokers may be asked meanwhile. ``brief``: what is wrong, and the numbers of the whole.
+    """
+    using = router.db_for_read(OutboxMessage)
+    try:
+        with _savepoint(using):
+            return {"at": timezone.localtime(), **_Picture(request, using).shown(ask=ask, brief=brief)}
+    except ConfigurationError as error:
+        return {"failure": str(error)}
+    except (DatabaseError, InterfaceError) as error:
+        text = _t("The database of the outbox cannot be read: %(error)s")
+        return {"failure": text % {"error": redact(str(error)).strip()}}
+
+
+def drift(request: HttpRequest) -> dict[str, Any] | None:
+    """Return where registry and manifests disagree, in numbers, for those who may see it; nobody is asked."""
+    site = _site(request)
+    if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
+        return None
+    from dispatch.contract import verify
+    from dispatch.contract.verification.process_checks import KINDS
+    from dispatch.triggers.code_triggers import task_uses
+
+    told = {kind.id for kind in KINDS.values()}  # by the notices
+    report = verify(router.db_for_read(OutboxMessage), code=task_uses(), messages=False, ignore=told)
+    return {"report": report, "url": url(request, "dispatch_contract")}
+
+
+class _Picture:
+    """What is seen of one outbox, each part for those who may view its model."""
+
+    def __init__(self, request: HttpRequest, using: str) -> None:
+        self.request = request
+        self.site = _site(request)
+        self.using = using
+        self.seen: Health = health.look(using)
+
+    def shown(self, *, ask: bool, brief: bool) -> dict[str, Any]:
+        problems = self._problems()
+        notices = [
+            (problem.sentence, with_commands(problem.remedy))
+            for problem in problems
+            if any(map(self._may, CONCERNS[problem.kind]))
+        ]
+        short = {"is_well": not problems, "notices": notices, "facts": [*self._facts()]}
+        if brief:
+            return short
+        steps = first_steps.steps(self.site, self.request, self.seen, self.using, ask=ask)
+        return {**short, "steps": steps, "parts": [*self._parts()]}
+
+    def _may(self, model: type[Model]) -> bool:
+        return links.may_view(self.site, self.request, model)
+
+    def _list(self, model: type[Model]) -> str:
+        """Return the address of a model's list, "" where this user may not follow it."""
+        if not links.viewable(self.site, self.request, model):
+            return ""
+        return reverse(f"admin:dispatch_{model._meta.model_name}_changelist", current_app=self.site.name)
+
+    def _messages(self, text: str, **lookups: str) -> Link:
+        may = links.viewable(self.site, self.request, OutboxMessage)
+        return Link(text, object_messages.log_url(self.site, **lookups) if may else "")
+
+    def _problems(self) -> list[Problem]:
+        problems = [*self.seen.problems()]
+        return problems if any(each.kind == "relay" for each in problems) else [*self._no_relay(), *problems]
+
+    def _no_relay(self) -> Iterator[Problem]:
+        """Yield that no relay runs, though nothing waits for it."""
+        relays = [line for line in self.seen.processes if line.kind == Kind.RELAY]
+        if conf.DELIVERY == "console" or any(line.state == "alive" for line in relays):
+            return
+        text = _t("No relay runs, and none has run yet: what is sent waits in the outbox.")
+        if relays:
+            text = _t("No relay runs, the last was seen %(age)s ago: what is sent waits in the outbox.")
+            text %= {"age": duration(min(line.seen for line in relays))}
+        yield Problem("relay", Kind.RELAY, text, _t(health.START_RELAY))
+
+    def _facts(self) -> Iterator[tuple[str | Promise, Link]]:
+        if self._may(Process):
+            yield _("Relays alive"), Link(self._alive(Kind.RELAY), self._list(Process))
+            yield _("Collectors alive"), Link(self._alive(Kind.COLLECTOR), self._list(Process))
+        if self._may(OutboxMessage):
+            waits = sum(line.pending for line in self.seen.queues)
+            is_more = any(line.pending >= health.MOST_COUNTED for line in self.seen.queues)
+            pending = f"{widgets.number(waits)}{'+' * is_more}"
+            yield _("Messages that wait"), self._messages(pending, status__exact=Status.PENDING)
+            yield _("Dead messages"), self._messages(_counted(self.seen.dead), status__exact=Status.DEAD)
+            yield _("Results awaited"), Link(_counted(self.seen.awaited))
+
+    def _alive(self, kind: str) -> str:
+        return widgets.number(
+            sum(each.kind == kind and each.state == "alive" for each in self.seen.processes)
+        )
+
+    def _parts(self) -> Iterator[Part]:
+        if self._may(Queue):
+            yield Part(
+                self._table(_("Queues"), QUEUE_COLUMNS, self._queue_rows()),
+                _("No queue is known: add the default one."),
+            )
+        if self._may(MinuteCount):
+            yield Part(
+                charts.throughput_table(self.using),
+                _(
+                    "Nothing was published in the last day. What a relay publishes from now on is counted here."
+                ),
+            )
+        if self._may(Process):
+            yield Part(
+                self._table(
+                    _("Relays and collectors"), PROCESS_COLUMNS, [*map(_process, self.seen.processes)]
+                ),
+                _("None has run. Start them: manage.py dispatch relay, and manage.py dispatch results."),
+            )
+
+    def _table(self, title: Any, columns: tuple[Any, ...], rows: list[list[Link]]) -> Table:
+        more = max(len(rows) - MOST_SHOWN, 0)
+        return Table(title, columns, rows[:MOST_SHOWN], more).without_empty_columns()
+
+    def _queue_rows(self) -> list[list[Link]]:
+        """Return a row for each queue, those first where something waits or fails."""
+        lines = sorted(self.seen.queues, key=lambda line: not (line.pending or line.error))
+        names = [line.queue for line in lines[:MOST_SHOWN]]
+        pages = {
+            row.name: links.change_url(row, self.site.name) for row in Queue.objects.filter(name__in=names)
+        }
+        may_follow = links.viewable(self.site, self.request, Queue)
+        return [self._queue(line, pages.get(line.queue, "") if may_follow else "") for line in lines]
+
+    def _queue(self, line: QueueLine, url: str) -> list[Link]:
+        pending = _counted(line.pending)
+        may_filter = line.pending and line.queue
+        return [
+            Link(line.queue or _t("(none)"), url),
+            Link(widgets.badge("paused", _("paused")) if line.paused else ""),
+            self._messages(pending, status__exact=Status.PENDING, queue=line.queue)
+            if may_filter
+            else Link(pending),
+            Link("" if line.oldest_due is None else duration(line.oldest_due)),
+            Link(widgets.number(line.claimed) if line.claimed else ""),
+            Link(f"{line.published / health.MINUTES:.1f}" if line.published else ""),
+            Link(widgets.number(line.failed) if line.failed else ""),
+            Link(widgets.shortened(line.error) if line.error else ""),
+            Link(broker_state.look([line.queue], "short") if url else ""),
+        ]
+
+
+def _process(line: ProcessLine) -> list[Link]:
+    errors = (f"{queue}: {error}" for queue, error in line.errors.items())
+    return [
+        Link(str(dict(Kind.choices).get(line.kind, line.kind))),
+        Link(widgets.badge(*STATES[line.state])),
+        Link(f"{line.host}:{line.pid}"),
+        Link(_t("%(age)s ago") % {"age": duration(line.seen)}),
+        Link(health.in_words(line.did)),
+        Link(widgets.shortened("; ".join(errors)) if line.errors else ""),
+    ]
+
+
+def _counted(number: int) -> str:
+    return f"{widgets.number(number)}{'+' * (number >= health.MOST_COUNTED)}"
+
+
+def _site(request: HttpRequest) -> admin.AdminSite:
+    """Return the site that a page belongs to."""
+    name = getattr(request, "current_app", admin.site.name)
+    return next((site for site in all_sites if site.name == name), admin.site)
+
+
+def _savepoint(using: str) -> AbstractContextManager[None]:
+    """Let an error of the database leave the page's own transaction as it is, if there is one."""
+    return transaction.atomic(using) if connections[using].in_atomic_block else nullcontext()

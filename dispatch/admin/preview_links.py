@@ -1,0 +1,50 @@
+"""Where a trigger is previewed, with an object or without."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+
+from dispatch.admin import links
+from dispatch.admin.links import Link
+from dispatch.core import trigger_rules
+from dispatch.models import Trigger
+from dispatch.triggers.code_triggers import CodeTrigger, declared
+from dispatch.triggers.trigger_index import labels
+
+MOST = 20
+
+
+def address(site: admin.AdminSite, trigger: Trigger | CodeTrigger, pk: str = "") -> str:
+    """Return the address of a trigger's preview, with the object of this key."""
+    if isinstance(trigger, Trigger):
+        url = reverse("admin:dispatch_trigger_preview", args=[trigger.pk], current_app=site.name)
+        query = {}
+    else:
+        url = reverse("admin:dispatch_trigger_code_preview", current_app=site.name)
+        query = key(trigger)
+    query |= {"pk": pk} if pk else {}
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+def key(trigger: CodeTrigger) -> dict[str, str]:
+    """Return what makes a trigger in code the one it is, as an address writes it."""
+    events = ",".join(event for event in trigger_rules.EVENTS if event in trigger.events)
+    return {"name": trigger.name, "model": trigger.model, "task": trigger.task, "events": events}
+
+
+def of_object(site: admin.AdminSite, request: HttpRequest, instance: Model) -> list[Link]:
+    """Return the previews of the triggers that this object's model has, switched on or not, for those who may see."""
+    model = type(instance)
+    if not links.viewable(site, request, Trigger) or not links.may_view(site, request, model):
+        return []
+    pk = json.dumps(instance.pk) if isinstance(instance.pk, tuple) else str(instance.pk)
+    known = labels(model)
+    found = [*Trigger.objects.filter(model__in=known).order_by("name")[:MOST]]
+    found += [each for each in declared.values() if each.model in known]
+    return [Link(each.name, address(site, each, pk)) for each in found[:MOST]]

@@ -1,0 +1,325 @@
+"""Health: which processes live, what waits and since when, and what of that is wrong.
+
+What is asked is found at the end of an index, or counted to ``MOST_COUNTED`` at most: as cheap with a million rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from django.db.models import Min, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from dispatch import outbox, registry
+from dispatch.conf import conf
+from dispatch.core.sentences import at_most, duration
+from dispatch.models import MinuteCount, OutboxMessage, Process
+from dispatch.models.database import Epoch, database_now
+from dispatch.models.outbox_message import OutboxQuerySet
+
+Status, Kind, Outcome = OutboxMessage.Status, Process.Kind, MinuteCount.Outcome
+#: By process, queue and outcome.
+Counts: TypeAlias = dict[tuple[Any, str, str], int]
+State = Literal["alive", "silent", "stopped"]
+
+#: What processes did is told of so many minutes, the one that has begun among them.
+MINUTES = 5
+#: Messages are counted up to this, and so many processes and queues are told of.
+MOST_COUNTED, MOST_LINES, MOST_CLAIMED = 1_000, 500, 20_000
+#: Seconds for which at most a message is due: the time of an odd row may be no time.
+EVER = 1e11
+#: Seconds for which a message may be due before something is wrong.
+MAX_AGE = 300.0
+START_RELAY = gettext_noop("Start one: `manage.py dispatch relay`.")
+RELAY_MORE = gettext_noop(
+    "See whether the broker takes them (`manage.py dispatch queues list`); if it does, run more relays."
+)
+LOOK_AT_DEAD = gettext_noop("See why in the admin, under Outbox messages; then requeue or cancel them.")
+START_COLLECTOR = gettext_noop(
+    "Start one: `manage.py dispatch results`; or, where nobody wants results, leave RESULT_BACKEND empty."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLine:
+    """A relay or collector: ``seen`` so many seconds ago, what it did in the last minutes, the last error by queue."""
+
+    kind: str
+    host: str
+    pid: int
+    version: str
+    state: State
+    started_at: dt.datetime
+    seen: float
+    did: Mapping[str, int]
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is pending for a queue, counted to ``MOST_COUNTED``; ``oldest_due``: as of a ``QueueLine``."""
+
+    pending: int = 0
+    oldest_due: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """A queue as the outbox has it; ``oldest_due``: seconds for which its oldest message is due, None without one.
+
+    ``published`` and ``failed`` attempts are those of the last minutes; ``error`` is the last one, if it fails now.
+    """
+
+    queue: str
+    broker: str
+    paused: bool
+    pending: int
+    claimed: int
+    oldest_due: float | None
+    published: int
+    failed: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong with ``subject``; ``fails``: what is promised is not kept while it lasts."""
+
+    kind: Literal["relay", "overdue", "dead", "collector"]
+    subject: str
+    sentence: str
+    remedy: str
+    fails: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All that can be seen of one outbox. ``oldest_awaited``: seconds since the oldest message without a result."""
+
+    processes: list[ProcessLine]
+    queues: list[QueueLine]
+    dead: int
+    awaited: int
+    oldest_awaited: float | None
+
+    def problems(self, max_silence: float | None = None, max_age: float = MAX_AGE) -> Iterator[Problem]:
+        """Yield what is wrong: a process may be silent, and a message due, for so many seconds."""
+        due = {
+            line.queue: line.oldest_due
+            for line in self.queues
+            if line.oldest_due is not None and not line.paused
+        }
+        silence = Process.silence(Kind.RELAY) if max_silence is None else max_silence
+        oldest = max(due.values(), default=0.0)
+        if oldest > silence and not self._seen(Kind.RELAY, silence):
+            yield Problem(
+                "relay",
+                Kind.RELAY,
+                _("No relay was seen for %(silence)s, and messages are due, the oldest for %(oldest)s.")
+                % {"silence": duration(silence), "oldest": duration(oldest)},
+                _(START_RELAY),
+            )
+        else:
+            yield from (_overdue(line) for line in self.queues if due.get(line.queue, 0.0) > max_age)
+        if self.dead:
+            yield Problem(
+                "dead",
+                Status.DEAD,
+                _("Dead messages: %(number)s.") % {"number": at_most(self.dead, MOST_COUNTED)},
+                _(LOOK_AT_DEAD),
+                fails=False,
+            )
+        silence = Process.silence(Kind.COLLECTOR) if max_silence is None else max_silence
+        awaited = self.oldest_awaited or 0.0
+        if awaited > silence and not self._seen(Kind.COLLECTOR, silence):
+            yield Problem(
+                "collector",
+                Kind.COLLECTOR,
+                _(
+                    "No collector was seen for %(silence)s, and results are awaited, the oldest for %(oldest)s."
+                )
+                % {"silence": duration(silence), "oldest": duration(awaited)},
+                _(START_COLLECTOR),
+            )
+
+    def _seen(self, kind: str, seconds: float) -> bool:
+        return any(each.kind == kind and each.seen <= seconds for each in self.processes)
+
+
+def look(using: str) -> Health:
+    """Look at the outbox of one database. Raises ConfigurationError for brokers that cannot be read."""
+    counts = _counts(using)
+    processes = list(_processes(using, counts))
+    awaited = _awaited(using)
+    return Health(
+        processes=processes,
+        queues=list(_queues(using, counts, processes)),
+        dead=_count(_messages(using).filter(status=Status.DEAD)),
+        awaited=_count(awaited, "published_at"),
+        oldest_awaited=_age(awaited, "published_at"),
+    )
+
+
+def waiting(using: str) -> Mapping[str, Waiting]:
+    """Return what waits in the outbox for each queue, without those that nothing waits for.
+
+    As a rule that is little, and read by one query; else each queue is asked for its own.
+    """
+    pending = _messages(using).filter(status=Status.PENDING)
+    due_for = Epoch(database_now()) - Epoch("available_at")
+    oldest_first = list(pending.order_by("available_at").values_list("queue", due_for)[:MOST_COUNTED])
+    if len(oldest_first) == MOST_COUNTED:
+        return {name: _waiting(pending.filter(queue=name)) for name in _distinct(pending)}
+    numbers = Counter(queue for queue, _seconds in oldest_first)
+    oldest = dict(reversed(oldest_first))
+    return {
+        queue: Waiting(number, min(oldest[queue], EVER) if oldest[queue] >= 0 else None)
+        for queue, number in numbers.items()
+    }
+
+
+def waiting_for(using: str, queue: str) -> Waiting:
+    """Return what waits in the outbox for one queue."""
+    return _waiting(_messages(using).filter(status=Status.PENDING, queue=queue))
+
+
+def lives_here(using: str, kind: str, silence: float) -> bool:
+    """Tell whether a process of this kind on this host was seen within so many seconds."""
+    rows = Process.objects.using(using).filter(kind=kind, host=socket.gethostname(), stopped_at=None)
+    return rows.filter(seen_at__gte=database_now() - dt.timedelta(seconds=silence)).exists()
+
+
+def did(using: str) -> Mapping[Any, Mapping[str, int]]:
+    """Return what each process did in the last minutes, by its id and the outcome."""
+    return _by_process(_counts(using))
+
+
+def in_words(did: Mapping[str, int]) -> str:
+    """Say what a process did: ``1,200 published, 3 failed attempts``; "" for nothing."""
+    return ", ".join(f"{did[each]:,} {each.label}" for each in Outcome if did.get(each))
+
+
+def state(process: Process, now: dt.datetime) -> State:
+    """Return how a process stands at a time of the database's clock."""
+    if process.stopped_at is not None:
+        return "stopped"
+    return "alive" if (now - process.seen_at).total_seconds() <= Process.silence(process.kind) else "silent"
+
+
+def _overdue(line: QueueLine) -> Problem:
+    text = (
+        _("Messages for queue %(queue)s are due for %(oldest)s.")
+        if line.queue
+        else _("Messages for no queue are due for %(oldest)s.")
+    )
+    sentence = text % {"queue": repr(line.queue), "oldest": duration(line.oldest_due or 0.0)}
+    if line.error:
+        sentence += " " + _("The last error: %(error)s") % {"error": line.error}
+    return Problem("overdue", line.queue, sentence, _(RELAY_MORE))
+
+
+def _messages(using: str) -> OutboxQuerySet:
+    return OutboxMessage.objects.using(using).order_by()
+
+
+def _count(rows: OutboxQuerySet, column: str = "available_at") -> int:
+    """Count along the index that goes on with this column: without an order, a planner may scan the table for a few."""
+    return rows.order_by(column).values("pk")[:MOST_COUNTED].count()
+
+
+def _age(rows: OutboxQuerySet, column: str) -> float | None:
+    """Return the seconds since the oldest time of a column, which an index leads to, by the database's clock."""
+    # rows, not values: those would be ordered by what MomentField selects, which no index has
+    age = Epoch(database_now()) - Epoch(column)
+    oldest: Any = rows.order_by(column).only(column).annotate(age=age).first()
+    return min(max(oldest.age, 0.0), EVER) if oldest else None
+
+
+def _counts(using: str) -> Counts:
+    since = database_now() - dt.timedelta(minutes=MINUTES)
+    rows = MinuteCount.objects.using(using).filter(minute__gt=since)
+    summed = rows.values_list("process", "queue", "outcome").annotate(Sum("number"))
+    return {(process, queue, outcome): number for process, queue, outcome, number in summed}
+
+
+def _by_process(counts: Counts) -> dict[Any, Counter[str]]:
+    found: dict[Any, Counter[str]] = defaultdict(Counter)
+    for (process, _queue, outcome), number in counts.items():
+        found[process][outcome] += number
+    return found
+
+
+def _processes(using: str, counts: Counts) -> Iterator[ProcessLine]:
+    done = _by_process(counts)
+    rows: Any = Process.objects.using(using).annotate(now=database_now())
+    for row in rows[:MOST_LINES]:
+        yield ProcessLine(
+            kind=row.kind,
+            host=row.host,
+            pid=row.pid,
+            version=row.version,
+            state=state(row, row.now),
+            started_at=row.started_at,
+            seen=max((row.now - row.seen_at).total_seconds(), 0.0),
+            did=done.get(row.pk, {}),
+            errors=row.errors if isinstance(row.errors, dict) else {},
+        )
+
+
+def _queues(using: str, counts: Counts, processes: Iterable[ProcessLine]) -> Iterator[QueueLine]:
+    snapshot = registry.current()
+    pending = waiting(using)
+    leased = _messages(using).filter(status=Status.CLAIMED).order_by("lease_token")
+    claimed = Counter(leased.values_list("queue", flat=True)[:MOST_CLAIMED])
+    recent: Counter[tuple[str, str]] = Counter()
+    for (_process, queue, outcome), number in counts.items():
+        recent[queue, outcome] += number
+    errors: dict[str, str] = {}
+    for line in processes:
+        errors |= line.errors if line.state == "alive" else {}
+    names = {*snapshot.table.queues, *pending, *claimed, *errors}
+    for name in sorted(names)[:MOST_LINES]:
+        held = pending.get(name, Waiting())
+        known = snapshot.table.queues.get(name)
+        yield QueueLine(
+            queue=name,
+            broker=known.broker if known else "",
+            paused=name in snapshot.paused or name == outbox.PAUSED_TASK,
+            pending=held.pending,
+            claimed=claimed[name],
+            oldest_due=held.oldest_due,
+            published=recent[name, Outcome.PUBLISHED],
+            failed=recent[name, Outcome.FAILED],
+            error=errors.get(name, ""),
+        )
+
+
+def _waiting(rows: OutboxQuerySet) -> Waiting:
+    due = rows.filter(available_at__lte=database_now())
+    return Waiting(_count(rows), _age(due, "available_at"))
+
+
+def _distinct(pending: OutboxQuerySet) -> Iterator[str]:
+    """Yield the queues that messages wait for, each by a jump along the index that begins with them."""
+    rows = pending
+    for _jump in range(MOST_LINES):
+        name = rows.aggregate(first=Min("queue"))["first"]
+        if name is None:
+            return
+        yield name
+        rows = pending.filter(queue__gt=name)
+
+
+def _awaited(using: str) -> OutboxQuerySet:
+    """Return the messages whose result a collector asks for."""
+    horizon = database_now() - dt.timedelta(seconds=conf.RESULTS_HORIZON)
+    rows = _messages(using).awaiting_result().filter(published_at__gte=horizon)
+    brokers = conf.brokers
+    asked = [alias for alias, each in brokers.items() if each.result_backend and not each.out_of_reach]
+    return rows if len(asked) == len(brokers) else rows.filter(broker__in=asked)

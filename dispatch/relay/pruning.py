@@ -1,0 +1,54 @@
+"""Deletes old settled messages in passing, so slowly that publishing does not notice, and without anybody's doing."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from django.db import DatabaseError, InterfaceError
+
+from dispatch.core.redaction import redact
+from dispatch.outbox.retention import Pruning
+
+logger = logging.getLogger("dispatch.relay")
+
+#: The part of the time that is spent on it, at most: about what it takes to delete as fast as one publishes.
+SHARE = 0.2
+#: Seconds between two walks, and after an error, at least.
+REST = 60.0
+
+
+class Pruner:
+    """Walks over the outbox again and again, a step at a time."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self._walk: Pruning | None = None
+        self._walked = 0.0
+        self._not_before = 0.0
+
+    def go_on(self) -> None:
+        """Take a step if it is time for one. What the database raises is told, and stops no publishing."""
+        began = time.monotonic()
+        if began < self._not_before:
+            return
+        try:
+            self._step()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("Old messages were not pruned, trying again: %s", redact(str(error)).strip())
+            self._not_before = began + REST
+        else:
+            self._rest(began, time.monotonic() - began)
+
+    def _step(self) -> None:
+        if self._walk is None:
+            self._walk, self._walked = Pruning(self.using), 0.0
+        if not self._walk.done:
+            self._walk.step()
+
+    def _rest(self, began: float, took: float) -> None:
+        self._walked += took
+        pause = took / SHARE
+        if self._walk is None or self._walk.done:
+            self._walk, pause = None, max(REST, self._walked / SHARE)
+        self._not_before = began + pause

@@ -1,0 +1,62 @@
+"""Throughput: what became of messages by the minute and by the hour, and how long it took. The outbox is not asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db.models import Sum
+from django.db.models.functions import Floor
+
+from dispatch.heartbeats import Count
+from dispatch.models import MinuteCount
+from dispatch.models.database import Epoch, database_now
+
+Outcome = MinuteCount.Outcome
+
+MINUTE, HOUR = 60, 3_600
+#: How many of each are told of, the one that has begun among them.
+MINUTES, HOURS = 60, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Counts for equal spans of time, which begin at ``starts``, oldest first; the last span has only begun."""
+
+    starts: tuple[dt.datetime, ...]
+    counts: Mapping[str, list[Count]]
+
+    def of(self, *outcomes: str) -> list[Count]:
+        """Return the counts of some outcomes together."""
+        known = [self.counts[each] for each in outcomes if each in self.counts]
+        return [sum(each, Count()) for each in zip([Count()] * len(self.starts), *known, strict=True)]
+
+
+def of_last_hour(using: str) -> Series:
+    """Return the counts of each of the last minutes."""
+    return _series(using, MINUTE, MINUTES)
+
+
+def of_last_day(using: str) -> Series:
+    """Return the counts of each of the last hours."""
+    return _series(using, HOUR, HOURS)
+
+
+def _series(using: str, seconds: int, length: int) -> Series:
+    past = (database_now() - dt.timedelta(seconds=seconds * length), database_now())
+    span = Floor(
+        (Epoch("minute") + MINUTE / 2) / float(seconds)
+    )  # a minute's middle: SQLite is off by some µs
+    rows = MinuteCount.objects.using(using).filter(minute__range=past).annotate(span=span)
+    summed = list(rows.values_list("span", "outcome").annotate(Sum("number"), Sum("milliseconds")))
+    # the database's clock may be ahead of ours
+    last = max([int(time.time()) // seconds, *(int(at) for at, *_ in summed)])
+    spans = range(last - length + 1, last + 1)
+    counts: dict[str, list[Count]] = {}
+    for at, outcome, number, milliseconds in summed:
+        if int(at) in spans:
+            known = counts.setdefault(outcome, [Count()] * length)
+            known[spans.index(int(at))] = Count(number, milliseconds / 1_000)
+    return Series(tuple(dt.datetime.fromtimestamp(at * seconds, tz=dt.UTC) for at in spans), counts)

@@ -1,0 +1,50 @@
+"""What is read of the counts of minutes."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from django.utils import timezone
+
+from dispatch import throughput
+from dispatch.heartbeats import Count
+from dispatch.models import MinuteCount
+from tests.support.processes import make_process
+
+pytestmark = pytest.mark.django_db
+
+
+def count(minute: dt.datetime, outcome: str = "published", **columns: object) -> None:
+    values = {"process": make_process().pk, "queue": "llm", "number": 1, **columns}
+    MinuteCount.objects.create(minute=minute, outcome=outcome, **values)
+
+
+def found(series: throughput.Series, *outcomes: str) -> dict[dt.datetime, Count]:
+    counts = zip(series.starts, series.of(*outcomes), strict=True)
+    return {start: count for start, count in counts if count.number}
+
+
+def test_processes_and_queues_are_summed_by_the_minute_and_by_the_hour() -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - dt.timedelta(hours=3)
+    for queue in ("llm", "web"):
+        count(hour, queue=queue, number=3, milliseconds=1_500)
+    count(hour + dt.timedelta(minutes=59), number=4, milliseconds=1_000)
+    day = throughput.of_last_day("default")
+    assert found(day, "published") == {hour: Count(10, 4.0)}
+    assert day.of("published", "dead") == day.of("published")
+    assert found(day, "dead") == {}
+    assert (len(day.starts), len(throughput.of_last_hour("default").starts)) == (24, 60)
+
+
+def test_what_is_older_than_the_spans_is_left_out() -> None:
+    minute = timezone.now().replace(second=0, microsecond=0) - dt.timedelta(minutes=10)
+    count(minute, number=5)
+    count(minute - dt.timedelta(minutes=60), number=7)
+    count(minute - dt.timedelta(hours=25), number=9)
+    assert found(throughput.of_last_hour("default"), "published") == {minute: Count(5)}
+    assert sum(throughput.of_last_day("default").of("published"), Count()) == Count(12)
+
+
+def test_the_mean_of_none_is_nothing() -> None:
+    assert (Count().mean, Count(4, 2.0).mean) == (0.0, 0.5)
