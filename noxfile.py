@@ -19,6 +19,7 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
+TESTS_FAILED, NO_TESTS_COLLECTED = 1, 5  # pytest's exit codes
 #: What a session chooses itself, and what hangs on that choice.
 CHOSEN = re.compile(r"(django|celery|kombu|amqp|billiard|vine|redis)==", re.IGNORECASE)
 #: The pair that constraints/dev.txt pins, which `make test` has run where its Python is this one; and the others.
@@ -61,11 +62,24 @@ def guest(session: nox.Session, django: str) -> None:
 def run(session: nox.Session, tests: Sequence[str], *requirements: str, flags: Sequence[str] = ()) -> None:
     """Run what depends on the versions: property tests look for values, and do so in `make test`."""
     install(session, *requirements)
-    session.run(
-        "python", "-m", "pytest", "-q", "-m", "not slow and not hypothesis", "-n", "2", "--dist", "loadfile",
-        *flags, *tests, *session.posargs,
-        env={"DATABASE_URL": None},
-    )  # fmt: skip
+    cache = f"cache_dir={Path(session.create_tmp()) / 'pytest'}"
+    pytest = [
+        "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not slow and not hypothesis",
+        "-o",
+        cache,
+        *flags,
+        *tests,
+    ]
+    session.env["DATABASE_URL"] = None
+    session.run(*pytest, "-n", "2", "--dist", "loadfile", *session.posargs, success_codes=[0, TESTS_FAILED])
+    # What has failed beside others is run once more, alone: decision 55.
+    again = ["--last-failed", "--last-failed-no-failures=none"]
+    session.run(*pytest, *again, *session.posargs, success_codes=[0, NO_TESTS_COLLECTED])
 
 
 def install(session: nox.Session, *requirements: str) -> None:

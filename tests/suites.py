@@ -1,8 +1,9 @@
 """Runs the suites of `make test` side by side: all tests on SQLite, what needs a database on each server, the worker's.
 
 With ``--slow`` or ``--faults`` first, those of `make test-slow` or `make faults`. Further arguments are pytest's, for
-every suite. While they run, a line says how far they are; then comes what failed, what was skipped and why, and the
-counts of each suite and of all.
+every suite. While they run, a line says how far they are. Where a few tests of a suite have failed they are run once
+more, alone: one that passes then is named as flaky (decision 55). At the end comes what failed, what was skipped and
+why, and the counts of each suite and of all.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ WORKER = ROOT / "worker_stub"
 ON_EVERY_DATABASE = ["tests/integration", "tests/unit/models", "tests/unit/outbox"]
 FAULTS = ["tests/acceptance/faults"]
 # The longest files first: the last one may find the other processes at their end.
-SLOW = ["tests/integration", "tests/unit", "tests/acceptance", f"--ignore={FAULTS[0]}"]
+SLOW = ["tests/integration", "tests/unit", "tests/acceptance"]
 # What PostgreSQL has committed may be lost with the server, which no test stops: a commit waits for no disk.
 ON_SERVERS = {"PGOPTIONS": "-c synchronous_commit=off"}
 CORES = os.cpu_count() or 1
 # Without bytecode each of the many processes that tests start would compile the project anew.
 NOT_INHERITED = {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"}
+TESTS_FAILED = 1
 NO_TESTS_COLLECTED = 5  # of an argument such as -k, which another suite has tests for
+FEW = 3  # failures that may be the machine's; more of them are the code's
 
 
 @dataclass
@@ -39,14 +42,16 @@ class Suite:
     """One run of pytest, whose reports are read while it writes them."""
 
     name: str
-    arguments: list[str]
+    paths: list[str]
     processes: int
+    options: list[str] = field(default_factory=list)
     python: Path = Path(sys.executable)
     folder: Path = ROOT
     environment: dict[str, str] = field(default_factory=dict)
     niceness: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    flaky: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     seconds: float = 0
     _read: int = 0
@@ -68,7 +73,7 @@ class Suite:
             "loadfile",
             "--no-loadscope-reorder",
         ]
-        command += [f"--report-log={self._reports}", *arguments, *self.arguments]
+        command += [f"--report-log={self._reports}", *arguments, *self.options, *self.paths]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         self._started = time.monotonic()
         with self._output.open("wb") as output:
@@ -93,7 +98,24 @@ class Suite:
 
     @property
     def failed(self) -> bool:
-        return self._process.returncode not in (0, NO_TESTS_COLLECTED)
+        was_odd = not self.flaky and self._process.returncode not in (0, NO_TESTS_COLLECTED)
+        return was_odd or bool(self.failures)
+
+    def run_again(self, directory: Path, arguments: list[str]) -> None:
+        """Run the tests that failed once more, if they are few: one after another, with nothing beside them."""
+        tests = list(dict.fromkeys(self.failures))
+        if self._process.returncode != TESTS_FAILED or len(tests) > FEW:
+            return
+        again = Suite(
+            f"{self.name}, again", tests, 1, self.options, self.python, self.folder, self.environment
+        )
+        again.start(directory, arguments)
+        follow([again])
+        if again.failed or again.counts["passed"] < len(tests):
+            return
+        self.counts += Counter(passed=len(self.failures))
+        self.counts["failed"] = 0
+        self.flaky, self.failures = tests, []
 
     def output(self) -> str:
         return self._output.read_text(errors="replace")
@@ -137,19 +159,21 @@ def suites() -> list[Suite]:
 
 
 def worker(*arguments: str) -> Suite:
-    return Suite("worker_stub", [*arguments], 1, WORKER / ".venv" / "bin" / "python", WORKER)
+    return Suite("worker_stub", [], 1, [*arguments], WORKER / ".venv" / "bin" / "python", WORKER)
 
 
 def slow_suites() -> list[Suite]:
     """Return what `make test` leaves out: tests that mostly wait, beside them properties with many examples."""
     properties = Suite(
         "properties",
-        ["tests", "-m", "hypothesis and not slow", "--hypothesis-profile=many", "--timeout=900"],
+        ["tests"],
         CORES,
+        ["-m", "hypothesis and not slow", "--hypothesis-profile=many", "--timeout=900"],
         environment={"TEST_DATABASE_SUFFIX": os.environ.get("TEST_DATABASE_SUFFIX", "") + "_many"},
         niceness=5,  # they wait for nobody, and nobody waits for them
     )
-    slow = Suite("slow", [*SLOW, "-m", "slow", "--timeout=600"], CORES + 1)
+    options = ["-m", "slow", "--timeout=600", f"--ignore={FAULTS[0]}"]
+    slow = Suite("slow", SLOW, CORES + 1, options)
     return [slow, properties, worker("-m", "slow")]
 
 
@@ -192,7 +216,7 @@ def progress(running: list[Suite]) -> str:
 
 def summary(ended: list[Suite]) -> Iterator[str]:
     for suite in ended:
-        if suite.failed:
+        if suite.failed or suite.flaky:
             yield f"\n» {suite.name}\n{suite.output()}"
     skipped = sum((suite.reasons for suite in ended), Counter())
     if skipped:
@@ -201,6 +225,9 @@ def summary(ended: list[Suite]) -> Iterator[str]:
     if any(suite.failures for suite in ended):
         yield "\nFailed"
         yield from (f"  {suite.name}: {test}" for suite in ended for test in suite.failures)
+    if any(suite.flaky for suite in ended):
+        yield "\nFlaky: failed beside others, passed when run again, alone"
+        yield from (f"  {suite.name}: {test}" for suite in ended for test in suite.flaky)
     yield f"\n{'':12}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}"
     for suite in ended:
         counts = "".join(
@@ -220,6 +247,8 @@ def main(arguments: list[str]) -> int:
         for suite in running:
             suite.start(Path(directory), arguments)
         follow(running)
+        for suite in running:
+            suite.run_again(Path(directory), arguments)
         print("\n".join(summary(running)), flush=True)
     if missing:
         print(f"\nNot found, so not tested: {', '.join(missing)}.", flush=True)

@@ -75,24 +75,41 @@ class LeftAlone:
     all_but: Sequence[uuid.UUID] | None = None
 
 
-def claim(using: str, limit: int, lease: float, *, without: LeftAlone = LeftAlone()) -> list[Claimed]:
-    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under fresh tokens.
+def claim(
+    using: str,
+    limit: int,
+    lease: float,
+    *,
+    without: LeftAlone = LeftAlone(),
+    token: uuid.UUID | None = None,
+) -> list[Claimed]:
+    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under a fresh token.
 
-    They are read by status, never by a cursor: a transaction that commits late must not be passed over.
+    They are read by status, never by a cursor: a transaction that commits late must not be passed over. Who chooses the
+    token can :func:`give_back` what an error left claimed.
     """
+    token = token or uuid.uuid4()
     connection = connections[using]
     if connection.vendor == "postgresql":
-        take = _take_at_once
-    elif connection.features.has_select_for_update_skip_locked:
-        take = _take_locked
-    else:
-        take = _take_conditionally
-    rows: list[Claimed] = []
+        rows: list[Claimed] = []
+        for due in _due(using, without):
+            rows += _take_at_once(due.order_by(*ORDER)[: limit - len(rows)], token, lease)
+            if len(rows) == limit:
+                break
+        return rows
+    take = _take_locked if connection.features.has_select_for_update_skip_locked else _take_conditionally
+    left = limit
     for due in _due(using, without):
-        rows += take(due.order_by(*ORDER)[: limit - len(rows)], lease)
-        if len(rows) == limit:
+        left -= take(due.order_by(*ORDER)[:left], token, lease)
+        if not left:
             break
-    return rows
+    return _read(_taken(using, token)) if left < limit else []
+
+
+def give_back(using: str, token: uuid.UUID) -> int:
+    """Put the rows of a claim back to pending, whose answer was lost or could not be used; return how many."""
+    with brief_write(using):
+        return _release(_taken(using, token).order_by())
 
 
 def any_due(using: str) -> bool:
@@ -136,12 +153,16 @@ def release_expired(using: str) -> int:
     if not expired.exists():  # as a rule: then nothing is locked
         return 0
     with brief_write(using):
-        return expired.update(status=Status.PENDING, lease_token=None, lease_expires_at=None)
+        return _release(expired)
 
 
-def _take_at_once(due: OutboxQuerySet, lease: float) -> list[Claimed]:
+def _release(rows: OutboxQuerySet) -> int:
+    return rows.update(status=Status.PENDING, lease_token=None, lease_expires_at=None)
+
+
+def _take_at_once(due: OutboxQuerySet, token: uuid.UUID, lease: float) -> list[Claimed]:
     """Claim by one statement, of which what is claimed is the result."""
-    token, connection = uuid.uuid4(), connections[due.db]
+    connection = connections[due.db]
     sought, sought_parameters = _sql(due.values("pk"))
     read, read_parameters = _sql(
         OutboxMessage.objects.using(due.db).order_by(*ORDER).values_list(*_COLUMNS.values())
@@ -161,28 +182,22 @@ def _take_at_once(due: OutboxQuerySet, lease: float) -> list[Claimed]:
             return _read(_taken(due.db, token))
 
 
-def _take_locked(due: OutboxQuerySet, lease: float) -> list[Claimed]:
-    token = uuid.uuid4()
+def _take_locked(due: OutboxQuerySet, token: uuid.UUID, lease: float) -> int:
     with transaction.atomic(using=due.db):
         ids = [*due.select_for_update(skip_locked=True).values_list("pk", flat=True)]
-        if not ids:
-            return []
-        _lease(OutboxMessage.objects.using(due.db).filter(pk__in=ids), token, lease)
-        return _read(_taken(due.db, token))
+        return _lease(OutboxMessage.objects.using(due.db).filter(pk__in=ids), token, lease) if ids else 0
 
 
-def _take_conditionally(due: OutboxQuerySet, lease: float) -> list[Claimed]:
+def _take_conditionally(due: OutboxQuerySet, token: uuid.UUID, lease: float) -> int:
     if not due.exists():  # an UPDATE takes the write lock even where it finds no row
-        return []
-    token = uuid.uuid4()
+        return 0
     with brief_write(due.db):
-        _lease(OutboxMessage.objects.using(due.db).filter(pk__in=due.values("pk")), token, lease)
-    return _read(_taken(due.db, token))
+        return _lease(OutboxMessage.objects.using(due.db).filter(pk__in=due.values("pk")), token, lease)
 
 
-def _lease(rows: OutboxQuerySet, token: uuid.UUID, lease: float) -> None:
+def _lease(rows: OutboxQuerySet, token: uuid.UUID, lease: float) -> int:
     expires = database_now() + dt.timedelta(seconds=lease)
-    rows.filter(status=Status.PENDING).update(
+    return rows.filter(status=Status.PENDING).update(
         status=Status.CLAIMED, lease_token=token, lease_expires_at=expires
     )
 

@@ -14,7 +14,7 @@ import kombu
 import pytest
 from asgiref.sync import async_to_sync
 from celery import Celery
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.forms import model_to_dict
 from django.utils import timezone
 
@@ -31,6 +31,7 @@ from dispatch.relay.claims import claim
 from dispatch.relay.settling import Outcome, settle
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, delete_queue, read_all, task_ids
+from tests.support.failpoints import filled_in, is_claim
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_task
 
 Status = OutboxMessage.Status
@@ -238,6 +239,29 @@ def test_a_message_left_by_a_killed_relay_is_published_with_the_same_id(broker: 
     OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
     relay._swept = 0.0
     assert relay.drain() == 1
+    assert task_ids(broker.url, broker.queue) == [str(message.id)]
+
+
+@pytest.mark.parametrize(
+    "is_meant",
+    [is_claim, lambda statement: "coalesce_key" in statement and statement.startswith("SELECT")],
+    ids=["the claim", "the look for later messages"],
+)
+def test_what_was_claimed_before_an_error_does_not_wait_for_its_lease(
+    broker: Broker, relay: Relay, is_meant: Callable[[str], bool]
+) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    OutboxMessage.objects.update(coalesce_key="a note")
+
+    def lose_the_answer(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        answer = execute(sql, params, many, context)
+        if is_meant(filled_in(sql, params)) and OutboxMessage.objects.filter(status="claimed").exists():
+            raise OperationalError("The answer was lost.")
+        return answer
+
+    with connection.execute_wrapper(lose_the_answer), pytest.raises(OperationalError):
+        relay.step()
+    assert relay.step() == 1
     assert task_ids(broker.url, broker.queue) == [str(message.id)]
 
 
