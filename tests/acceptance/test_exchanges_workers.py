@@ -1,7 +1,4 @@
-"""Exchanges in front of workers: two of them, each with queues of its own, started from the exported routing.
-
-What integration tests prove without a worker, and what builds on the rest, is slow here.
-"""
+"""Exchanges in front of workers: two of them, each with queues of its own, started from the exported routing."""
 
 from __future__ import annotations
 
@@ -23,6 +20,8 @@ from project.stack import Process, Stack
 from tests.support import servers
 from tests.support.brokers import delete_queue
 from tests.support.stacks import eventually, fresh_database, in_django, prepare
+
+pytestmark = pytest.mark.slow
 
 RABBITMQ = pytest.mark.parametrize("site", ["rabbitmq"], indirect=True)
 
@@ -204,7 +203,6 @@ def test_a_topic_message_reaches_each_worker_whose_queue_is_bound_to_its_key_onc
     )
 
 
-@pytest.mark.slow
 def test_a_direct_exchange_reaches_every_queue_that_is_bound_with_the_key(site: Site) -> None:
     both, only = site.to("direct", "both", "only")
     site.expect({both: {"left": 1, "right": 1}, only: {"right": 1}})
@@ -220,7 +218,6 @@ def test_a_headers_exchange_reaches_the_workers_whose_bindings_ask_for_them(site
     site.expect({pdf: {"left": 1}, image: {"right": 1}})
 
 
-@pytest.mark.slow
 def test_a_task_that_came_over_a_topic_exchange_is_retried_and_fails_visibly(site: Site) -> None:
     [task_id] = site.to("topic", "audio.x", task=FAILING)
     site.expect({task_id: {"right": 2}})
@@ -233,7 +230,6 @@ def test_a_broadcast_reaches_each_worker_once_whatever_queues_it_was_started_wit
     assert not {without_key, with_key} & set(site.stored_results())
 
 
-@pytest.mark.slow
 def test_a_broadcast_reaches_a_queue_of_the_registry_beside_the_workers_own(site: Site) -> None:
     [task_id] = site.to("shared", "")
     site.expect({task_id: {"left": 2, "right": 1}})
@@ -244,13 +240,11 @@ def test_a_fanout_that_is_no_broadcast_reaches_each_named_queue_once(site: Site)
     site.expect({task_id: {"left": 1, "right": 1}})
 
 
-@pytest.mark.slow
 def test_a_broadcast_that_fails_is_tried_again_by_the_same_worker_alone(site: Site) -> None:
     [task_id] = site.to("fanout", "", task=FAILING)
     site.expect({task_id: {"left": 2, "right": 2}})
 
 
-@pytest.mark.slow
 def test_the_workers_own_queues_are_no_business_of_the_registry(site: Site) -> None:
     assert all(len(site.own_queues(side)) == 3 for side in site.workers)
     worker = re.search(r"(\S+@\S+) ready", site.workers["left"].output())
@@ -258,7 +252,6 @@ def test_the_workers_own_queues_are_no_business_of_the_registry(site: Site) -> N
     assert "Nothing to do" in site.stack.manage("dispatch", "queues", "apply", "--yes", "--worker", worker[1])
 
 
-@pytest.mark.slow
 def test_a_worker_that_stops_leaves_nothing_and_the_others_hear_the_next_broadcast(site: Site) -> None:
     own = site.own_queues("right")
     assert any(map(site.exists, own))

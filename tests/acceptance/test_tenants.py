@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.stacks import fresh_database
 
+pytestmark = pytest.mark.slow
+
 PRELUDE = """
 import django
 django.setup()
