@@ -15,7 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import localdate, localtime
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.core.json_values import DEPTH, plain
@@ -165,7 +165,7 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     names = list(names)
     shown = names[:most]
     if left := len(names) - len(shown):
-        shown.append(_t("%(count)s more") % {"count": number(left)})
+        shown.append(gettext("%(count)s more") % {"count": number(left)})
     return ", ".join(shown) or EMPTY
 
 
