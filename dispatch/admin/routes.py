@@ -19,7 +19,6 @@ from dispatch.admin.explanations import of_tasks_and_routes
 from dispatch.admin.explanations.of_tasks_and_routes import matched, shadows
 from dispatch.admin.explanations.section import Explained, ExplainedAdmin, Pages
 from dispatch.core.redaction import storable
-from dispatch.core.suggestions import suggest
 from dispatch.models import Route
 from dispatch.models.outbox_message import TASK_LENGTH
 
@@ -108,7 +107,7 @@ class RouteAdmin(ExplainedAdmin):
             return
         found = matched(obj)
         if not found:
-            close = suggest(obj.pattern, names)
+            close = widgets.suggestion(obj.pattern, names)
             text = _(
                 "No task in the registry matches %(pattern)s%(close)s: correct the pattern unless the task comes later."
             )
@@ -118,7 +117,9 @@ class RouteAdmin(ExplainedAdmin):
                 "%(pattern)s decides nothing: %(others)s, tried before it, take every task that it matches."
             )
             words = {"pattern": obj.pattern, "others": widgets.listed(before, MOST_NAMED)}
-            messages.warning(request, f"{text % words} {gettext('Give it a lower position, or delete it.')}")
+            messages.warning(
+                request, " ".join((text % words, gettext("Give it a lower position, or delete it.")))
+            )
 
     @admin.display(description=_("pattern"), ordering="pattern")
     def shown_pattern(self, route: Route) -> SafeString:

@@ -14,6 +14,7 @@ from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import outbox
+from dispatch.admin import widgets
 from dispatch.admin.schema_fields import AnyField, Picked
 from dispatch.admin.schema_form import MOST_PARTS, SchemaForm
 from dispatch.admin.widgets import IgnoreResult
@@ -23,7 +24,6 @@ from dispatch.core.codecs import COMPRESSIONS
 from dispatch.core.json_values import escape
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.core.seconds import MOST
-from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidArguments, NoDestination, SendError
 from dispatch.models import OutboxMessage
 from dispatch.registry import Snapshot, Task
@@ -164,7 +164,7 @@ class OptionsForm(forms.Form):
         for name in further:
             if name not in FURTHER:
                 text = _("There is no further option %(name)s%(close)s.")
-                close = suggest(name, FURTHER)
+                close = widgets.suggestion(name, FURTHER)
                 raise forms.ValidationError(text, params={"name": repr(name), "close": close})
         return further
 

@@ -23,7 +23,6 @@ from dispatch.admin.links import Link
 from dispatch.admin.pause_actions import PausingAdmin, pause_notes
 from dispatch.conf import conf
 from dispatch.core.schema.summary import describe
-from dispatch.core.suggestions import suggest
 from dispatch.models import TaskDefinition
 
 FROM_MANIFEST = ("name", "description")
@@ -89,7 +88,7 @@ class TaskForm(base.Form):
                 text = _(
                     "The task has no parameter %(name)s%(close)s: nothing would be masked. Correct or remove it."
                 )
-                close = suggest(name, known)
+                close = widgets.suggestion(name, known)
                 self.add_error(
                     "sensitive_parameters", ValidationError(text, params={"name": repr(name), "close": close})
                 )

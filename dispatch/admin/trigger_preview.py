@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, object_messages
+from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
@@ -88,7 +89,7 @@ def _answered(
         "object_url": _url(site, request, instance),
         "arguments": _arguments(answer),
         "place": place(destination) if destination else "",
-        "decided_by": answer.destination.decided_by.items(),
+        "decided_by": rule_names.decisions(answer.destination.decided_by).items(),
         "lines": object_messages.lines(history, RECENT, site) if history is not None else None,
     }
 
