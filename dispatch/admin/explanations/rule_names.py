@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -15,8 +15,9 @@ KEYS = {
     "routing_key": _("routing key"),
     "priority": _("priority"),
 }
-#: Texts that end with a name.
-NAMING = (ROUTE, TRIGGER, DEFAULT_PRIORITY, DECIDES, OVERRULED)
+#: Texts that end with a name, or with names of keys.
+NAMING_RULES = (ROUTE, TRIGGER, DEFAULT_PRIORITY)
+NAMING_KEYS = (DECIDES, OVERRULED)
 
 
 def key(name: str) -> str:
@@ -25,19 +26,27 @@ def key(name: str) -> str:
 
 
 def rule(text: str) -> str:
-    """Return a rule, or what came of it, as the reader calls it."""
-    for naming in NAMING:
-        head = naming % {"name": ""}
-        if text.startswith(head):
-            return gettext(naming) % {"name": text.removeprefix(head)}
-    return gettext(text)
+    """Return a rule as the reader calls it."""
+    return _said(text, NAMING_RULES, str)
 
 
 def outcome(text: str) -> str:
     """Return what came of asking a rule."""
-    return "; ".join(map(rule, text.split("; ")))
+    return "; ".join(_said(part, NAMING_KEYS, _keys) for part in text.split("; "))
 
 
 def decisions(decided_by: Mapping[str, str]) -> dict[str, str]:
     """Return each key of a destination with the rule that decided it."""
     return {key(name): rule(text) for name, text in decided_by.items()}
+
+
+def _said(text: str, known: Iterable[str], named: Callable[[str], str]) -> str:
+    for naming in known:
+        head = naming % {"name": ""}
+        if text.startswith(head):
+            return gettext(naming) % {"name": named(text.removeprefix(head))}
+    return gettext(text)
+
+
+def _keys(names: str) -> str:
+    return ", ".join(map(key, names.split(", ")))

@@ -21,7 +21,8 @@ import dispatch
 from dispatch import health
 from dispatch.admin.explanations import in_one_sentence, rule_names
 from dispatch.api import send_task
-from dispatch.models import MinuteCount, OutboxMessage, Queue
+from dispatch.models import MinuteCount, OutboxMessage, Queue, Trigger
+from dispatch.registry.snapshot_loader import load
 from tests.support.processes import make_process
 from tests.support.servers import missing
 
@@ -234,9 +235,10 @@ def test_the_reason_of_a_destination_is_german(in_german, registry):
 
 def test_what_came_of_a_rule_is_german(in_german):
     assert (
-        rule_names.outcome("decides queue; overruled on priority")
-        == "entscheidet queue; überstimmt bei priority"
+        rule_names.outcome("decides queue, routing_key; overruled on priority")
+        == "entscheidet Queue, Routing-Key; überstimmt bei Priorität"
     )
+    assert rule_names.rule("the default priority of queue 'llm'") == "die Standardpriorität der Queue 'llm'"
     assert rule_names.outcome("asks for nothing") == "verlangt nichts"
 
 
@@ -254,3 +256,17 @@ def test_the_command_line_stays_english(in_german, registry, capsys):
     text = capsys.readouterr().out
     assert "1 published" in text
     assert "Dead messages: 1." in text
+
+
+def test_findings_stay_english(in_german, boss, registry):
+    send_task("by.hand")
+    OutboxMessage.objects.update(status=OutboxMessage.Status.DEAD)
+    text = boss.get(reverse("admin:dispatch_contract")).content.decode()
+    assert "Dead messages: 1." in text
+    assert "See why in the admin" in text
+
+
+def test_what_is_wrong_with_a_trigger_is_kept_in_english(in_german, one_of_each):
+    Trigger.objects.update(model="notes.gone")
+    [trigger] = load("default").triggers
+    assert trigger.problem.startswith("There is no model notes.gone")
