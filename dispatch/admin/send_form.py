@@ -12,6 +12,7 @@ from django import forms
 from django.forms.utils import ErrorDict
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from dispatch import outbox
 from dispatch.admin import widgets
@@ -238,7 +239,11 @@ class SendForm:
         args, kwargs = self._given()
         names = self.task.parameters.positional
         if len(args) > len(names):
-            text = _("Only the first %(count)d arguments have names, and so a field.")
+            text = ngettext(
+                "Only %(count)d argument has a name, and so a field.",
+                "Only %(count)d arguments have names, and so fields.",
+                len(names),
+            )
             self.arguments.add_error("args", text % {"count": len(names)})
             return self
         self._show([], dict(zip(names, args, strict=False)) | kwargs, not self.is_json, None)

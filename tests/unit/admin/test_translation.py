@@ -26,6 +26,8 @@ from dispatch.registry.snapshot_loader import load
 from tests.support.processes import make_process
 from tests.support.servers import missing
 
+pytestmark = pytest.mark.one_database
+
 PACKAGE = Path(dispatch.__file__).parent
 TRANSLATION = Path("locale/de/LC_MESSAGES/django.po")
 PLACEHOLDERS = re.compile(r"%\(\w+\)[a-z]|%[a-z]|\{\w*\}")
