@@ -79,6 +79,12 @@ format: $(VENV)/.installed-lint ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+.PHONY: messages
+messages: $(VENV)/.installed-test ## Gather the texts that are marked for translation, and compile the translations (needs gettext)
+	cd dispatch && ../$(BIN)/django-admin makemessages --all --no-location --no-wrap --no-obsolete
+	sed -i '/^"POT-Creation-Date:/d' dispatch/locale/*/LC_MESSAGES/django.po
+	cd dispatch && ../$(BIN)/django-admin compilemessages
+
 .PHONY: bench
 bench: $(BENCH_VENV)/.installed ## Measure against peers and limits, and write bench/results/ (about eight minutes; BENCH_ARGS="--repeats 9")
 	@failed=0; for script in bench/bench_*.py; do $(BENCH_VENV)/bin/python $$script $(BENCH_ARGS) || failed=1; done; \

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from django.db.models import Min, Sum
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext_lazy
 
 from dispatch import outbox, registry
 from dispatch.conf import conf
-from dispatch.core.sentences import at_most, duration
+from dispatch.core.sentences import duration
 from dispatch.models import MinuteCount, OutboxMessage, Process
 from dispatch.models.database import Epoch, database_now
 from dispatch.models.outbox_message import OutboxQuerySet
@@ -44,6 +45,16 @@ LOOK_AT_DEAD = gettext_noop("See why in the admin, under Outbox messages; then r
 START_COLLECTOR = gettext_noop(
     "Start one: `manage.py dispatch results`; or, where nobody wants results, leave RESULT_BACKEND empty."
 )
+#: What a process did, in words.
+DID = {
+    Outcome.PUBLISHED: ngettext_lazy("%(number)s published", "%(number)s published", "count"),
+    Outcome.FAILED: ngettext_lazy("%(number)s failed attempt", "%(number)s failed attempts", "count"),
+    Outcome.DEAD: ngettext_lazy("%(number)s dead", "%(number)s dead", "count"),
+    Outcome.SUPERSEDED: ngettext_lazy("%(number)s superseded", "%(number)s superseded", "count"),
+    Outcome.CANCELLED: ngettext_lazy("%(number)s expired", "%(number)s expired", "count"),
+    Outcome.TASK_SUCCEEDED: ngettext_lazy("%(number)s task succeeded", "%(number)s tasks succeeded", "count"),
+    Outcome.TASK_FAILED: ngettext_lazy("%(number)s task failed", "%(number)s tasks failed", "count"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +142,8 @@ class Health:
             yield Problem(
                 "dead",
                 Status.DEAD,
-                _("Dead messages: %(number)s.") % {"number": at_most(self.dead, MOST_COUNTED)},
+                _("Dead messages: %(number)s.")
+                % {"number": f"{_number(self.dead)}{'+' * (self.dead >= MOST_COUNTED)}"},
                 _(LOOK_AT_DEAD),
                 fails=False,
             )
@@ -202,7 +214,14 @@ def did(using: str) -> Mapping[Any, Mapping[str, int]]:
 
 def in_words(did: Mapping[str, int]) -> str:
     """Say what a process did: ``1,200 published, 3 failed attempts``; "" for nothing."""
-    return ", ".join(f"{did[each]:,} {each.label}" for each in Outcome if did.get(each))
+    numbers = {each: did[each] for each in Outcome if did.get(each)}
+    return ", ".join(
+        DID[each] % {"count": count, "number": _number(count)} for each, count in numbers.items()
+    )
+
+
+def _number(count: int) -> str:
+    return str(number_format(count, force_grouping=True))
 
 
 def state(process: Process, now: dt.datetime) -> State:

@@ -16,9 +16,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from django.views.decorators.http import require_POST
 
 from dispatch.admin import base, message_actions, message_window, widgets
@@ -93,7 +92,7 @@ class Work:
         self.tally.add(message_actions.count_statuses(rows, REVOCABLE))
         step = revoke(rows)
         if step.cancelled or step.revoked:
-            message_actions.write_history(request, _t("Revoked."), step.cancelled + step.revoked)
+            message_actions.write_history(request, gettext("Revoked."), step.cancelled + step.revoked)
         self.revocation.add(step)
 
     def obstacles(self) -> list[str]:
@@ -102,7 +101,7 @@ class Work:
             return [*message_actions.obstacles(MOVES[self.verb], self.tally)]
         if not self.tally.refused:
             return []
-        text = _t("Not revoked: %(counts)s. These are not on their way.")
+        text = gettext("Not revoked: %(counts)s. These are not on their way.")
         return [text % {"counts": message_actions.in_words(self.tally.refused)}]
 
     def tell(self, request: HttpRequest) -> None:
@@ -169,7 +168,10 @@ class BulkActions(base.ReadOnlyAdmin):
             if not left:
                 return HttpResponseRedirect(self._with_filters(request, "changelist"))
             done = widgets.number(total - len(left))
-            text = _t("%(done)s of %(total)s messages done") % {"done": done, "total": widgets.number(total)}
+            text = gettext("%(done)s of %(total)s messages done") % {
+                "done": done,
+                "total": widgets.number(total),
+            }
             return self._page(
                 verb, request, left, title=text, able=len(left), total=total, done=total - len(left)
             )

@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.timezone import localtime
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import throughput
@@ -87,7 +87,7 @@ def _bars(
         'aria-label="{label}">{bars}<path d="M0 {height}h{width}"/></svg><small class="dispatch-quiet">{label}</small>',
         width=len(counts) * STEP,
         height=HEIGHT,
-        label=_t("up to %(highest)s") % {"highest": text(highest)},
+        label=gettext("up to %(highest)s") % {"highest": text(highest)},
         bars=format_html_join(
             "", '<rect x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>', drawn
         ),

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, widgets
@@ -77,7 +77,7 @@ def summary(document: Any) -> str:
         label: sum(1 for _each in _entries(document, key)) for key, (_title, _kind, label) in SECTIONS.items()
     }
     texts = (
-        _t("%(count)s %(what)s") % {"count": widgets.number(count), "what": label}
+        gettext("%(count)s %(what)s") % {"count": widgets.number(count), "what": label}
         for label, count in counts.items()
         if count
     )

@@ -14,7 +14,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -152,8 +152,10 @@ class ManifestAdmin(base.ReadOnlyAdmin):
             synced = _sync(manifest, expected=form.data.get("shown", ""))
             if synced.applied:
                 row = Manifest.objects.get(worker=manifest.worker, checksum=manifest.checksum)
-                told = manifest_changes.summary(synced.difference.document()) or _t("no task has changed")
-                self.log_change(request, row, _t("Imported: %(changes)s.") % {"changes": told})
+                told = manifest_changes.summary(synced.difference.document()) or gettext(
+                    "no task has changed"
+                )
+                self.log_change(request, row, gettext("Imported: %(changes)s.") % {"changes": told})
         if not synced.applied:
             text = _(
                 "The registry has changed in the meantime, and nothing was imported: look again, and apply."

@@ -12,7 +12,6 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, ngettext_lazy
 
@@ -160,7 +159,11 @@ def _empty(count: int) -> str:
 
 def write_history(request: HttpRequest, what: str, count: int, single: OutboxMessage | None = None) -> None:
     """Write one entry, however many messages there were: a million of them must not make a million entries."""
-    rows = str(single) if single else _t("%(count)d messages") % {"count": count}
+    rows = (
+        str(single)
+        if single
+        else ngettext("%(count)d message", "%(count)d messages", count) % {"count": count}
+    )
     LogEntry.objects.create(
         user_id=request.user.pk or 0,  # the admin lets nobody in without a row
         content_type=ContentType.objects.get_for_model(OutboxMessage),

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import registry
@@ -125,7 +125,7 @@ class TimeFilter(admin.ListFilter):
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
         chosen = self.text("since")
-        for value, name, _span in ((None, _t("Any date"), None), *self.SPANS):
+        for value, name, _span in ((None, gettext("Any date"), None), *self.SPANS):
             yield {
                 "selected": (chosen or None) == value and not self.until,
                 "query_string": changelist.get_query_string({"since": value, "until": None}),

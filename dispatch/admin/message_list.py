@@ -15,7 +15,7 @@ from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 
 from dispatch import registry
 from dispatch.admin import lifecycle_status, links, message_window
@@ -143,7 +143,7 @@ def readable_results(using: str, request: HttpRequest | None) -> Iterator[None]:
     except DatabaseError:
         if request is None:
             return
-        text = _t(
+        text = gettext(
             "The table of results cannot be read in database %(alias)s, so that it is not known how tasks ended: "
             "manage.py migrate django_celery_results --database %(alias)s makes it."
         )

@@ -209,7 +209,7 @@ def _claimed(message: OutboxMessage, now: dt.datetime) -> str:
         "ago": _ago(message.lease_expires_at, now)
     }
     if _alive(message, Kind.RELAY, now):
-        return f"{text} {_('Another one takes over.')}"
+        return " ".join((text, _("Another one takes over.")))
     return f"{text} {_absence(message, Kind.RELAY, now)}"
 
 

@@ -20,7 +20,7 @@ from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import health
@@ -124,7 +124,7 @@ def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dic
     except ConfigurationError as error:
         return {"failure": str(error)}
     except (DatabaseError, InterfaceError) as error:
-        text = _t("The database of the outbox cannot be read: %(error)s")
+        text = gettext("The database of the outbox cannot be read: %(error)s")
         return {"failure": text % {"error": redact(str(error)).strip()}}
 
 
@@ -186,11 +186,11 @@ class _Picture:
         relays = [line for line in self.seen.processes if line.kind == Kind.RELAY]
         if conf.DELIVERY == "console" or any(line.state == "alive" for line in relays):
             return
-        text = _t("No relay runs, and none has run yet: what is sent waits in the outbox.")
+        text = gettext("No relay runs, and none has run yet: what is sent waits in the outbox.")
         if relays:
-            text = _t("No relay runs, the last was seen %(age)s ago: what is sent waits in the outbox.")
+            text = gettext("No relay runs, the last was seen %(age)s ago: what is sent waits in the outbox.")
             text %= {"age": duration(min(line.seen for line in relays))}
-        yield Problem("relay", Kind.RELAY, text, _t(health.START_RELAY))
+        yield Problem("relay", Kind.RELAY, text, gettext(health.START_RELAY))
 
     def _facts(self) -> Iterator[tuple[str | Promise, Link]]:
         if self._may(Process):
@@ -248,14 +248,14 @@ class _Picture:
         pending = _counted(line.pending)
         may_filter = line.pending and line.queue
         return [
-            Link(line.queue or _t("(none)"), url),
+            Link(line.queue or gettext("(none)"), url),
             Link(widgets.badge("paused", _("paused")) if line.paused else ""),
             self._messages(pending, status__exact=Status.PENDING, queue=line.queue)
             if may_filter
             else Link(pending),
             Link("" if line.oldest_due is None else duration(line.oldest_due)),
             Link(widgets.number(line.claimed) if line.claimed else ""),
-            Link(f"{line.published / health.MINUTES:.1f}" if line.published else ""),
+            Link(widgets.number(round(line.published / health.MINUTES, 1)) if line.published else ""),
             Link(widgets.number(line.failed) if line.failed else ""),
             Link(widgets.shortened(line.error) if line.error else ""),
             Link(broker_state.look([line.queue], "short") if url else ""),
@@ -268,7 +268,7 @@ def _process(line: ProcessLine) -> list[Link]:
         Link(str(dict(Kind.choices).get(line.kind, line.kind))),
         Link(widgets.badge(*STATES[line.state])),
         Link(f"{line.host}:{line.pid}"),
-        Link(_t("%(age)s ago") % {"age": duration(line.seen)}),
+        Link(gettext("%(age)s ago") % {"age": duration(line.seen)}),
         Link(health.in_words(line.did)),
         Link(widgets.shortened("; ".join(errors)) if line.errors else ""),
     ]

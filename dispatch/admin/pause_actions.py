@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import history, widgets
@@ -100,5 +100,5 @@ def pause_notes(row: Any) -> list[Note]:
         return []
     pause = pauses([row]).get(str(row.pk))
     who = format_html("{}. ", history.signed(pause)) if pause else ""
-    text = _t("Its messages wait in the outbox until somebody resumes it.")
+    text = gettext("Its messages wait in the outbox until somebody resumes it.")
     return [Note("paused", _("paused"), format_html("{}{}", who, text))]

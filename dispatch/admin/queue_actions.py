@@ -17,9 +17,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from dispatch.admin import base, broker_state, widgets
 from dispatch.admin.explanations.section import Note, Table
@@ -110,11 +109,11 @@ def _do(action: Action, model_admin: Any, request: HttpRequest, rows: Sequence[Q
 
 def _declaring(names: Sequence[str]) -> Intent:
     table, _ready = _seen(names)
-    text = _t(
+    text = gettext(
         "Creates these queues on their brokers, with exchanges and bindings, as the relay does before it publishes. "
         "What is there already stays as it is, with its messages; where it differs, you are told how."
     )
-    return Intent(text, _t("Declare"), [table])
+    return Intent(text, gettext("Declare"), [table])
 
 
 def _declare(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> None:
@@ -122,20 +121,20 @@ def _declare(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> N
 
     done = _told(request, rows, declare([row.name for row in rows]))
     for row, _outcome in done:
-        model_admin.log_change(request, row, _t("Declared on its broker."))
+        model_admin.log_change(request, row, gettext("Declared on its broker."))
     if done:
         names = widgets.listed(row.name for row, _outcome in done)
-        messages.success(request, _t("Declared: %(names)s.") % {"names": names})
+        messages.success(request, gettext("Declared: %(names)s.") % {"names": names})
 
 
 def _purging(names: Sequence[str]) -> Intent:
     table, ready = _seen(names)
-    text = _t(
+    text = gettext(
         "Throws away what waits in these queues on their brokers. Nothing brings it back. What workers hold "
         "already, and what waits in the outbox, stays."
     )
     button = ngettext("Throw away %(count)s message", "Throw away %(count)s messages", ready)
-    return Intent(text, button % {"count": widgets.number(ready)} if ready else _t("Purge"), [table])
+    return Intent(text, button % {"count": widgets.number(ready)} if ready else gettext("Purge"), [table])
 
 
 def _purge(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> None:
@@ -143,13 +142,13 @@ def _purge(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> Non
 
     for row, outcome in _told(request, rows, purge([row.name for row in rows])):
         if outcome.messages is None:
-            messages.info(request, _t("Queue %(queue)s is not on its broker.") % {"queue": row.name})
+            messages.info(request, gettext("Queue %(queue)s is not on its broker.") % {"queue": row.name})
             continue
         gone = ngettext(
             "%(count)s message was thrown away.", "%(count)s messages were thrown away.", outcome.messages
         )
         text = gone % {"count": widgets.number(outcome.messages)}
-        model_admin.log_change(request, row, _t("Purged: %(text)s") % {"text": text})
+        model_admin.log_change(request, row, gettext("Purged: %(text)s") % {"text": text})
         messages.success(request, _about(row.name, text))
 
 
@@ -163,7 +162,7 @@ def _seen(names: Sequence[str]) -> tuple[Table, int]:
         for queue, seen in found
     ]
     columns = (_("queue"), _("broker"), _("on the broker"), _("note"))
-    table = Table(_t("What the brokers show now"), columns, rows)
+    table = Table(gettext("What the brokers show now"), columns, rows)
     return table, sum(seen.ready or 0 for _queue, seen in found)
 
 
@@ -181,7 +180,7 @@ def _told(
 
 
 def _about(queue: str, text: str) -> str:
-    return _t("Queue %(queue)s: %(text)s") % {"queue": queue, "text": text}
+    return gettext("Queue %(queue)s: %(text)s") % {"queue": queue, "text": text}
 
 
 # -- apply -----------------------------------------------------------------------------------------
@@ -194,7 +193,7 @@ def _applying(names: Sequence[str]) -> Intent:
     rows = [
         [
             Link(step.worker),
-            Link(_t("consumes it from now on") if step.action == "consume" else _t("leaves it")),
+            Link(gettext("consumes it from now on") if step.action == "consume" else gettext("leaves it")),
             Link(step.queue),
             Link(step.broker),
             Link(widgets.number(step.messages)),
@@ -202,15 +201,17 @@ def _applying(names: Sequence[str]) -> Intent:
         for step in found.steps
     ]
     columns = (_("worker"), _("change"), _("queue"), _("broker"), _("messages"))
-    text = _t(
+    text = gettext(
         "Tells running workers which queues of the registry they should consume, and which they should leave. A worker "
         "forgets it when it restarts: give it the queues too, by routing.json or -Q."
     )
     notes = [Note("warning", _("problem"), each) for each in found.problems]
     notes += [Note("cancelled", _("note"), each) for each in found.notes]
     if not rows and not notes:
-        notes = [Note("active", _("nothing to do"), _t("The running workers consume what the registry has."))]
-    tables = [Table(_t("What the workers are told"), columns, rows)] if rows else []
+        notes = [
+            Note("active", _("nothing to do"), gettext("The running workers consume what the registry has."))
+        ]
+    tables = [Table(gettext("What the workers are told"), columns, rows)] if rows else []
     button = ngettext("Make %(count)s change", "Make %(count)s changes", len(rows)) % {"count": len(rows)}
     return Intent(text, button if rows else "", tables, notes, [_key(step) for step in found.steps])
 
@@ -230,9 +231,9 @@ def _apply(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> Non
             messages.error(request, _about(step.queue, step.error))
             continue
         text = (
-            _t("Worker %(worker)s consumes %(queue)s.")
+            gettext("Worker %(worker)s consumes %(queue)s.")
             if step.action == "consume"
-            else _t("Worker %(worker)s has left %(queue)s.")
+            else gettext("Worker %(worker)s has left %(queue)s.")
         )
         told = text % {"worker": step.worker, "queue": step.queue}
         _log(request, step.queue, known.get(step.queue), told)

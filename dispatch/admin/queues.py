@@ -12,9 +12,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from dispatch import health
 from dispatch.admin import base, broker_state, links, object_messages, queue_actions, widgets
@@ -88,7 +87,9 @@ class QueueForm(base.BrokerForm):
             return None
         if first := Queue.objects.filter(is_default=True).exclude(pk=self.instance.pk).first():
             link = format_html('<a href="{}">{}</a>', links.change_url(first), first)
-            raise ValidationError(format_html(_t("The default queue is {}: unset it there first."), link))
+            raise ValidationError(
+                format_html(gettext("The default queue is {}: unset it there first."), link)
+            )
         return True
 
 
@@ -239,12 +240,12 @@ class QueueAdmin(PausingAdmin):
     def broker_and_kind(self, queue: Queue) -> SafeString:
         about = [queue.queue_type]
         if queue.default_priority is not None:
-            about.append(_t("default priority %(number)s") % {"number": queue.default_priority})
+            about.append(gettext("default priority %(number)s") % {"number": queue.default_priority})
         if queue.max_priority is not None:
-            about.append(_t("highest priority %(number)s") % {"number": queue.max_priority})
+            about.append(gettext("highest priority %(number)s") % {"number": queue.max_priority})
         bindings = [f"{row.exchange.name} ({row.routing_key})" for row in queue.bindings.all()]
         if bindings:
-            about.append(_t("bound to %(names)s") % {"names": widgets.listed(bindings, MOST_NAMED)})
+            about.append(gettext("bound to %(names)s") % {"names": widgets.listed(bindings, MOST_NAMED)})
         return format_html('{} <small class="dispatch-quiet">{}</small>', queue.broker, widgets.listed(about))
 
 
@@ -262,7 +263,7 @@ def _in_outbox(
         url = object_messages.log_url(site, status__exact=OutboxMessage.Status.PENDING, queue=queue)
         text = format_html('<a href="{}">{}</a>', url, text)
     if waiting.oldest_due is None:
-        age = _t("none is due yet")
+        age = gettext("none is due yet")
     else:
-        age = _t("the oldest is due for %(age)s") % {"age": duration(waiting.oldest_due)}
+        age = gettext("the oldest is due for %(age)s") % {"age": duration(waiting.oldest_due)}
     return format_html('{} <small class="dispatch-quiet">{}</small>', text, age)

@@ -10,7 +10,7 @@ from django.db.models import Max
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import registry
@@ -19,7 +19,6 @@ from dispatch.admin.explanations import of_tasks_and_routes
 from dispatch.admin.explanations.of_tasks_and_routes import matched, shadows
 from dispatch.admin.explanations.section import Explained, ExplainedAdmin, Pages
 from dispatch.core.redaction import storable
-from dispatch.core.suggestions import suggest
 from dispatch.models import Route
 from dispatch.models.outbox_message import TASK_LENGTH
 
@@ -108,7 +107,7 @@ class RouteAdmin(ExplainedAdmin):
             return
         found = matched(obj)
         if not found:
-            close = suggest(obj.pattern, names)
+            close = widgets.suggestion(obj.pattern, names)
             text = _(
                 "No task in the registry matches %(pattern)s%(close)s: correct the pattern unless the task comes later."
             )
@@ -118,7 +117,9 @@ class RouteAdmin(ExplainedAdmin):
                 "%(pattern)s decides nothing: %(others)s, tried before it, take every task that it matches."
             )
             words = {"pattern": obj.pattern, "others": widgets.listed(before, MOST_NAMED)}
-            messages.warning(request, f"{text % words} {_t('Give it a lower position, or delete it.')}")
+            messages.warning(
+                request, " ".join((text % words, gettext("Give it a lower position, or delete it.")))
+            )
 
     @admin.display(description=_("pattern"), ordering="pattern")
     def shown_pattern(self, route: Route) -> SafeString:
@@ -128,22 +129,24 @@ class RouteAdmin(ExplainedAdmin):
     @admin.display(description=_("goes to"), ordering="queue__name")
     def goes_to(self, route: Route) -> SafeString | str:
         if _is_router(route):
-            return _t("as the router decides")
-        priority = "" if route.priority is None else _t("priority %(number)s") % {"number": route.priority}
+            return gettext("as the router decides")
+        priority = (
+            "" if route.priority is None else gettext("priority %(number)s") % {"number": route.priority}
+        )
         if route.queue:
             warning = broker_state.look([route.queue.name], "brief")
             place = format_html('<span class="dispatch-whole">→ {}</span> {}', route.queue, warning)
         elif route.exchange:
             names = {"exchange": route.exchange, "key": route.routing_key}
-            place = format_html("{}", _t("→ exchange %(exchange)s, key “%(key)s”") % names)
+            place = format_html("{}", gettext("→ exchange %(exchange)s, key “%(key)s”") % names)
         else:
-            return _t("only a priority: %(number)s") % {"number": route.priority}
+            return gettext("only a priority: %(number)s") % {"number": route.priority}
         return format_html('{} <small class="dispatch-quiet">{}</small>', place, priority)
 
     @admin.display(description=_("tasks"))
     def matching(self, route: Route) -> SafeString | str:
         if _is_router(route):
-            return _t("asked for all")
+            return gettext("asked for all")
         names = matched(route)
         if not names:
             return widgets.badge("warning", _("none"))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.timezone import is_naive, make_aware, make_naive
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import widgets
@@ -135,7 +135,7 @@ def _iso(kind: Any, text: str) -> Any:
     try:
         return kind.fromisoformat(text)
     except ValueError as error:
-        raise ValidationError(_t("This is no such date or time: %s.") % error, code="invalid") from None
+        raise ValidationError(gettext("This is no such date or time: %s.") % error, code="invalid") from None
 
 
 class LinesField(ValueField):

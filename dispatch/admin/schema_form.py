@@ -19,7 +19,7 @@ from django.forms.boundfield import BoundField
 from django.http import QueryDict
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 
 from dispatch.admin.schema_fields import (
     ABSENT,
@@ -94,15 +94,19 @@ class Part:
         """What the schema says of the value, below what it says in words."""
         told = [*self._form()]
         if "default" in self.schema:
-            told.append(_t("if left out: %s") % _shown(self.schema["default"]))
+            told.append(gettext("if left out: %s") % _shown(self.schema["default"]))
         if isinstance(examples := self.schema.get("examples"), list) and examples:
-            told.append(_t("for example: %s") % ", ".join(map(_shown, examples[:MOST_EXAMPLES])))
+            told.append(gettext("for example: %s") % ", ".join(map(_shown, examples[:MOST_EXAMPLES])))
         lines = filter(None, [str(self.schema.get("description", "")), " · ".join(told)])
         return format_html_join(SafeString("<br>"), "{}", ((line,) for line in lines))
 
     def _form(self) -> Iterator[str]:
         """Yield how the value is written, where its field does not show that."""
-        words = {"lines": _t("one a line"), "json": _t("as JSON"), "others": _t("as a JSON object")}
+        words = {
+            "lines": gettext("one a line"),
+            "json": gettext("as JSON"),
+            "others": gettext("as a JSON object"),
+        }
         if self.written in words:
             yield words[self.written]
         if self.written in ("text", "number", "json") and (found := describe(self.schema)) not in PLAIN:
@@ -192,7 +196,7 @@ class SchemaForm(forms.Form):
         others = {name: each for name, each in value.items() if name not in schema.get("properties", {})}
         part = Part(root.pointer, OTHERS, {"type": "object"}, required=False)
         if is_open or others or _name("others", part) in self.data:
-            made = AnyField(kind=dict, label=_t("Further arguments"), required=False)
+            made = AnyField(kind=dict, label=gettext("Further arguments"), required=False)
             self._set_field(part, "others", made, others or ABSENT)
             root.parts.append(part)
 
@@ -255,7 +259,7 @@ class SchemaForm(forms.Form):
         part.kind = "union"
         labels = [(str(index), self._title(each)) for index, each in enumerate(offered)]
         which = forms.ChoiceField(
-            choices=[("", "—"), *labels], required=part.required, initial=chosen, label=_t("One of")
+            choices=[("", "—"), *labels], required=part.required, initial=chosen, label=gettext("One of")
         )
         shown = self._bind(part, "which", which).value()
         if shown in dict(labels):

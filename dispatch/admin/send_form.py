@@ -12,8 +12,10 @@ from django import forms
 from django.forms.utils import ErrorDict
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from dispatch import outbox
+from dispatch.admin import widgets
 from dispatch.admin.schema_fields import AnyField, Picked
 from dispatch.admin.schema_form import MOST_PARTS, SchemaForm
 from dispatch.admin.widgets import IgnoreResult
@@ -23,7 +25,6 @@ from dispatch.core.codecs import COMPRESSIONS
 from dispatch.core.json_values import escape
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.core.seconds import MOST
-from dispatch.core.suggestions import suggest
 from dispatch.exceptions import InvalidArguments, NoDestination, SendError
 from dispatch.models import OutboxMessage
 from dispatch.registry import Snapshot, Task
@@ -164,7 +165,7 @@ class OptionsForm(forms.Form):
         for name in further:
             if name not in FURTHER:
                 text = _("There is no further option %(name)s%(close)s.")
-                close = suggest(name, FURTHER)
+                close = widgets.suggestion(name, FURTHER)
                 raise forms.ValidationError(text, params={"name": repr(name), "close": close})
         return further
 
@@ -238,7 +239,11 @@ class SendForm:
         args, kwargs = self._given()
         names = self.task.parameters.positional
         if len(args) > len(names):
-            text = _("Only the first %(count)d arguments have names, and so a field.")
+            text = ngettext(
+                "Only %(count)d argument has a name, and so a field.",
+                "Only %(count)d arguments have names, and so fields.",
+                len(names),
+            )
             self.arguments.add_error("args", text % {"count": len(names)})
             return self
         self._show([], dict(zip(names, args, strict=False)) | kwargs, not self.is_json, None)

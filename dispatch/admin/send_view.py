@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 
 from dispatch import outbox, registry
 from dispatch.admin import broker_state, links, widgets
+from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.explanations.section import Note
 from dispatch.admin.schema_form import resized, without_item
@@ -205,7 +206,7 @@ class SendView:
         return Shown(
             task_id=row.pk,
             place=place(destination) if destination else "",
-            decided_by=found.decided_by,
+            decided_by=rule_names.decisions(found.decided_by),
             seen=broker_state.look(destination.queues if destination else ()),
             due=_due(draft),
             expires_at=row.expires_at,
@@ -242,4 +243,4 @@ def _due(draft: outbox.Draft) -> str:
         return localize(widgets.local(draft.row.available_at))
     if not draft.lag:
         return _("at once")
-    return _("%(seconds)g seconds after it is sent") % {"seconds": draft.lag.total_seconds()}
+    return _("%(seconds)g s after it is sent") % {"seconds": draft.lag.total_seconds()}

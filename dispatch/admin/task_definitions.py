@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import base, broker_state, parameter_table, widgets
@@ -23,7 +23,6 @@ from dispatch.admin.links import Link
 from dispatch.admin.pause_actions import PausingAdmin, pause_notes
 from dispatch.conf import conf
 from dispatch.core.schema.summary import describe
-from dispatch.core.suggestions import suggest
 from dispatch.models import TaskDefinition
 
 FROM_MANIFEST = ("name", "description")
@@ -89,7 +88,7 @@ class TaskForm(base.Form):
                 text = _(
                     "The task has no parameter %(name)s%(close)s: nothing would be masked. Correct or remove it."
                 )
-                close = suggest(name, known)
+                close = widgets.suggestion(name, known)
                 self.add_error(
                     "sensitive_parameters", ValidationError(text, params={"name": repr(name), "close": close})
                 )
@@ -142,7 +141,7 @@ class TaskDefinitionAdmin(PausingAdmin):
         return (*self.list_display, "send_link") if self.has_send_permission(request) else self.list_display
 
     def tools(self, request: HttpRequest, row: TaskDefinition) -> list[Link]:
-        send = [Link(_t("Send…"), self._send_url(row))] if self.has_send_permission(request) else []
+        send = [Link(gettext("Send…"), self._send_url(row))] if self.has_send_permission(request) else []
         return [*send, *super().tools(request, row)]
 
     @admin.display(description=_("send"))
@@ -207,7 +206,9 @@ class TaskDefinitionAdmin(PausingAdmin):
     def offered(self, row: TaskDefinition) -> SafeString | str:
         if row.retired_at is None:
             return (
-                _t("yes") if row.deprecated is None else format_html("{} {}", _deprecated(), row.deprecated)
+                gettext("yes")
+                if row.deprecated is None
+                else format_html("{} {}", _deprecated(), row.deprecated)
             )
         text = _("since %(date)s, by version %(version)s: sending it is refused, its messages wait")
         words = {"date": f"{row.retired_at:%Y-%m-%d %H:%M} UTC", "version": row.retired_version or "?"}

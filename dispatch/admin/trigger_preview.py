@@ -10,10 +10,11 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, object_messages
+from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
@@ -45,7 +46,7 @@ class PreviewForm(forms.Form):
         for line in filter(str.strip, self.cleaned_data["changes"].splitlines()):
             name, equals, value = line.partition("=")
             if not equals:
-                raise forms.ValidationError(_t("%(line)s: write field = value.") % {"line": line})
+                raise forms.ValidationError(gettext("%(line)s: write field = value.") % {"line": line})
             changes[name.strip()] = value.strip()
         return changes
 
@@ -60,7 +61,7 @@ def context_for(found: Candidate, site: admin.AdminSite, request: HttpRequest) -
         raise PermissionDenied
     given = request.POST or (request.GET if "pk" in request.GET else None)
     form = PreviewForm(_with_event(given, found), initial={"event": found.first_event})
-    form.fields["pk"].help_text = _t("Of a %(model)s.") % {"model": model._meta.verbose_name}
+    form.fields["pk"].help_text = gettext("Of a %(model)s.") % {"model": model._meta.verbose_name}
     context: dict[str, Any] = {"form": form, "found": found, "recent": _recent(site, request, model)}
     if not form.is_valid():
         return context
@@ -88,7 +89,7 @@ def _answered(
         "object_url": _url(site, request, instance),
         "arguments": _arguments(answer),
         "place": place(destination) if destination else "",
-        "decided_by": answer.destination.decided_by.items(),
+        "decided_by": rule_names.decisions(answer.destination.decided_by).items(),
         "lines": object_messages.lines(history, RECENT, site) if history is not None else None,
     }
 

@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import base, history, links, object_messages, preview_links, widgets
@@ -239,7 +239,7 @@ class TriggerAdmin(base.Admin):
             task=widgets.dotted(trigger.task),
             events=_events(trigger.events),
             watched=widgets.listed((*trigger.watched, *trigger.relations)),
-            condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
+            condition=getattr(trigger.when, "__name__", "") if trigger.when else gettext("always"),
             destination=_place(trigger),
             sent=_sent(activity),
             preview_url=preview_links.address(self.admin_site, trigger)
@@ -261,7 +261,7 @@ class TriggerAdmin(base.Admin):
         text = format_html("{} {}", widgets.dotted(trigger.model), _events(trigger.events))
         if not trigger.watched:
             return text
-        watched = _t("watches %s") % self.watched_in_words(trigger)
+        watched = gettext("watches %s") % self.watched_in_words(trigger)
         return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
 
     @admin.display(description=_("events"))
@@ -296,7 +296,7 @@ class TriggerAdmin(base.Admin):
     def condition_list(self, trigger: Trigger) -> SafeString | str:
         if problem := trigger.spec().problem:
             return format_html("{} {}", widgets.badge("warning", _("cannot work")), problem)
-        return _t(" and ").join(map(str, trigger.conditions.all())) or _t("always")
+        return gettext(" and ").join(map(str, trigger.conditions.all())) or gettext("always")
 
 
 def _parameters(pk: str) -> list[dict[str, Any]]:
@@ -319,7 +319,7 @@ def _sent(activity: Activity | None) -> SafeString | str:
     parts: list[SafeString | str] = []
     if activity.last:
         last = widgets.moment(activity.last, _("sent"))
-        parts.append(format_html(_t("{}, the last {}"), widgets.number(activity.sent), last))
+        parts.append(format_html(gettext("{}, the last {}"), widgets.number(activity.sent), last))
     if activity.dead:
         badge = widgets.badge("dead", _("dead"))
         error = widgets.shortened(activity.dead.last_error)

@@ -15,11 +15,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import localdate, localtime
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.core.json_values import DEPTH, plain
 from dispatch.core.redaction import storable
+from dispatch.core.suggestions import closest
 from dispatch.exceptions import InvalidArguments
 
 if TYPE_CHECKING:
@@ -165,8 +166,14 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     names = list(names)
     shown = names[:most]
     if left := len(names) - len(shown):
-        shown.append(_t("%(count)s more") % {"count": number(left)})
+        shown.append(gettext("%(count)s more") % {"count": number(left)})
     return ", ".join(shown) or EMPTY
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'a' or 'b'?)`` for the names closest to this one, or nothing."""
+    names = gettext(" or ").join(map(repr, closest(name, known)))
+    return gettext(" (did you mean %(names)s?)") % {"names": names} if names else ""
 
 
 def number(count: float) -> str:

@@ -9,6 +9,7 @@ from django.db import DataError, connections, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Func, Q
 from django.db.models.expressions import Combinable
+from django.utils.formats import number_format
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
@@ -125,7 +126,8 @@ class SecondsField(models.FloatField):  # type: ignore[type-arg]  # not subscrip
     @staticmethod
     def _out_of_range() -> ValidationError:
         return ValidationError(
-            _("Write a number of seconds from 0 to %(most)s."), params={"most": f"{MOST:,}"}
+            _("Write a number of seconds from 0 to %(most)s."),
+            params={"most": number_format(MOST, force_grouping=True)},
         )
 
 

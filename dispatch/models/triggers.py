@@ -236,7 +236,8 @@ class TriggerCondition(RegistryModel):
     def __str__(self) -> str:
         operator = str(OPERATOR_LABELS.get(self.operator, self.operator))
         if self.operator == "changed_from_to":
-            return f"{self.field} {_('has changed')} {' → '.join(line or '“”' for line in before_after(self.value))}"
+            values = " → ".join(line or "“”" for line in before_after(self.value))
+            return f"{self.field} {OPERATOR_LABELS['changed']} {values}"
         return f"{self.field} {operator} {', '.join(self.value.splitlines())}".rstrip()
 
     def clean(self) -> None:

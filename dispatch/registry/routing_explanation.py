@@ -6,17 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from dispatch.core.routing import Destination, Request, Route, Target, merge
 from dispatch.core.suggestions import suggest
 from dispatch.exceptions import NoDestination
 from dispatch.registry.snapshot import Snapshot
 
 KEYS = ("queue", "exchange", "routing_key", "priority")
-CALL = "the call"
-DEFINITION = "the task's own definition"
-DEFAULT = "the default queue"
-NO_MATCH = "does not match"
-NOT_REACHED = "not reached: an earlier route decided"
+CALL = gettext_noop("the call")
+DEFINITION = gettext_noop("the task's own definition")
+DEFAULT = gettext_noop("the default queue")
+ROUTE = gettext_noop("route %(name)s")
+TRIGGER = gettext_noop("trigger %(name)s")
+DEFAULT_PRIORITY = gettext_noop("the default priority of queue %(name)s")
+NO_MATCH = gettext_noop("does not match")
+NOT_REACHED = gettext_noop("not reached: an earlier route decided")
+NOT_DECIDED = gettext_noop("leaves the choice to the next")
+DECIDES = gettext_noop("decides %(name)s")
+OVERRULED = gettext_noop("overruled on %(name)s")
+ASKS_NOTHING = gettext_noop("asks for nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class _Reasoning:
 
 def rule(route: Route) -> str:
     """Return how a route is named in an explanation; no two routes share kind and pattern."""
-    return f"route {route.pattern!r} ({route.kind})"
+    return ROUTE % {"name": f"{route.pattern!r} ({route.kind})"}
 
 
 def explain(
@@ -96,7 +105,7 @@ def _explain(
     except NoDestination as error:
         return Explanation(name, None, reasoning.decided_by, tuple(steps), str(error))
     if destination.priority is not None and "priority" not in reasoning.decided_by:
-        reasoning.decided_by["priority"] = f"the default priority of queue {destination.queue!r}"
+        reasoning.decided_by["priority"] = DEFAULT_PRIORITY % {"name": repr(destination.queue)}
     return Explanation(name, destination, reasoning.decided_by, tuple(steps), _warning(snapshot, name))
 
 
@@ -113,7 +122,7 @@ def _routes(
         elif decided:
             yield Step(name, _given(route.target), NOT_REACHED)
         elif (asks := route.ask(request)) is None:
-            yield Step(name, {}, "leaves the choice to the next")
+            yield Step(name, {}, NOT_DECIDED)
         else:
             decided = True
             yield reasoning.weigh(name, asks)
@@ -124,9 +133,9 @@ def _given(target: Target) -> dict[str, Any]:
 
 
 def _outcome(won: list[str], lost: list[str]) -> str:
-    parts = [f"decides {', '.join(won)}"] if won else []
-    parts += [f"overruled on {', '.join(lost)}"] if lost else []
-    return "; ".join(parts) or "asks for nothing"
+    parts = [DECIDES % {"name": ", ".join(won)}] if won else []
+    parts += [OVERRULED % {"name": ", ".join(lost)}] if lost else []
+    return "; ".join(parts) or ASKS_NOTHING
 
 
 def _warning(snapshot: Snapshot, name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from dispatch.core.routing import Destination, Target
-from dispatch.registry.routing_explanation import Explanation, decide
+from dispatch.registry.routing_explanation import TRIGGER, Explanation, decide
 from dispatch.registry.snapshot import Snapshot
 
 
@@ -33,7 +33,7 @@ class Sender:
         return self.destination.priority if self.destination else None
 
     def __str__(self) -> str:
-        return f"trigger {self.trigger}" if self.trigger else self.task
+        return TRIGGER % {"name": self.trigger} if self.trigger else self.task
 
     def place_rule(self) -> str:
         """Return the rule that decided the queue or the exchange."""
@@ -71,5 +71,5 @@ def _triggers(snapshot: Snapshot) -> Iterator[Sender]:
 
 def _sender(snapshot: Snapshot, name: str, target: Target = Target(), trigger: str = "") -> Sender:
     task = snapshot.tasks[name]
-    found = decide(snapshot, name, target, f"trigger {trigger!r}")
+    found = decide(snapshot, name, target, TRIGGER % {"name": repr(trigger)})
     return Sender(name, trigger, found, snapshot.reads_arguments(name), task.enabled and not task.odd)

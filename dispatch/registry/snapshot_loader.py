@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from django.db.models import ExpressionWrapper, F, TextField
 from django.utils.module_loading import import_string
+from django.utils.translation import override
 
 from dispatch import models
 from dispatch.conf import conf
@@ -177,7 +178,9 @@ def _triggers(using: str) -> Iterator[trigger_rules.Trigger]:
     rows = models.Trigger.objects.using(using).filter(enabled=True)
     for row in rows.select_related("task", "queue").prefetch_related("conditions", "arguments"):
         try:
-            yield row.spec()
+            with override("en"):  # what is wrong with it is kept, and told to everybody
+                spec = row.spec()
+            yield spec
         except Exception as error:  # noqa: BLE001 - as above
             problem = redact(f"It cannot be read: {type(error).__name__}: {error}.")
             yield trigger_rules.Trigger(

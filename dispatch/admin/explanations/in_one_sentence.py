@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext as _
 
 from dispatch import registry
+from dispatch.admin.explanations import rule_names
 from dispatch.core.routing import Destination
 from dispatch.exceptions import NoDestination, UnknownTask
 from dispatch.registry.routing_explanation import decide
@@ -54,13 +55,10 @@ def place(destination: Destination) -> str:
 
 
 def _queue(destination: Destination) -> str:
-    text = _("queue %(queue)s on broker %(broker)s") % {
-        "queue": destination.queue,
-        "broker": destination.broker,
-    }
+    text = _("queue %(queue)s on broker %(broker)s")
     if destination.queue in registry.current().paused:
-        return text + _(" (paused: messages wait in the outbox)")
-    return text
+        text = _("queue %(queue)s on broker %(broker)s (paused: messages wait in the outbox)")
+    return text % {"queue": destination.queue, "broker": destination.broker}
 
 
 def _exchange(destination: Destination) -> str:
@@ -74,7 +72,7 @@ def _exchange(destination: Destination) -> str:
 
 def _reason(snapshot: registry.Snapshot, task: str) -> str:
     decided_by = decide(snapshot, task).decided_by
-    rule = decided_by.get("queue") or decided_by.get("exchange") or ""
+    rule = rule_names.rule(decided_by.get("queue") or decided_by.get("exchange") or "")
     if snapshot.reads_arguments(task):
         return _("by %(rule)s, as far as a router callable decides without arguments") % {"rule": rule}
     return _("by %(rule)s") % {"rule": rule}

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from dispatch import registry
-from dispatch.admin.explanations import in_one_sentence
+from dispatch.admin.explanations import in_one_sentence, rule_names
 from dispatch.admin.explanations.section import (
     MOST_SHOWN,
     MOST_UNFOLDED,
@@ -31,6 +31,7 @@ from dispatch.registry.routing_explanation import (
     KEYS,
     NO_MATCH,
     NOT_REACHED,
+    ROUTE,
     Explanation,
     Step,
     explain,
@@ -99,13 +100,17 @@ def _keys(found: Explanation, pages: Pages) -> Table:
     """Tell each key of the destination with the rule that decided it."""
     values = _values(found.destination) if found.destination else {}
     rows = [
-        [Link(key.replace("_", " ")), Link(values.get(key, "")), pages.rule(found.decided_by[key])]
+        [Link(rule_names.key(key)), Link(values.get(key, "")), pages.rule(found.decided_by[key])]
         for key in KEYS
         if key in found.decided_by
     ]
     if found.destination and found.destination.priority is None:
         rows.append(
-            [Link("priority"), Link(_("none")), Link(_("no rule, and the queue has no default priority"))]
+            [
+                Link(rule_names.key("priority")),
+                Link(_("none")),
+                Link(_("no rule, and the queue has no default priority")),
+            ]
         )
     return Table(_("Which rule decided"), (_("key"), _("value"), _("decided by")), rows)
 
@@ -132,7 +137,8 @@ def _folded(steps: tuple[Step, ...]) -> list[Step]:
     unmatched = sum(step.outcome == NO_MATCH for step in steps)
     folded = [*head, *unreached[:MOST_SHOWN]]
     if len(unreached) > MOST_SHOWN:
-        more = _("%(count)d more routes") % {"count": len(unreached) - MOST_SHOWN}
+        left = len(unreached) - MOST_SHOWN
+        more = ngettext("%(count)d more route", "%(count)d more routes", left) % {"count": left}
         folded.append(Step(more, {}, NOT_REACHED))
     if unmatched:
         label = ngettext("%(count)d other route", "%(count)d other routes", unmatched) % {"count": unmatched}
@@ -144,8 +150,8 @@ def _steps(lines: list[Step], looked_at: int, pages: Pages) -> Table:
     rows = [
         [
             pages.rule(step.rule),
-            Link(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in step.asks.items())),
-            Link(step.outcome),
+            Link(", ".join(f"{rule_names.key(key)} {value}" for key, value in step.asks.items())),
+            Link(rule_names.outcome(step.outcome)),
         ]
         for step in lines
     ]
@@ -197,7 +203,7 @@ def _decider(name: str, sender: Sender) -> str:
     """Return the rule that keeps a route from deciding: an earlier route, or a level above all of them."""
     steps = sender.found.steps
     if all(step.rule != name for step in steps):
-        routes = [step.rule for step in steps if step.rule.startswith("route ") and step.asks]
+        routes = [step.rule for step in steps if step.rule.startswith(ROUTE % {"name": ""}) and step.asks]
         return routes[-1] if routes else sender.place_rule()
     return sender.place_rule()
 
@@ -211,7 +217,11 @@ def _matches_nothing(row: Route) -> Note:
 
 def _decided(name: str, decides: list[tuple[Sender, list[str]]], pages: Pages) -> Table:
     rows = [
-        [pages.sender(sender), Link(", ".join(keys).replace("_", " ")), Link("; ".join(_rest(name, sender)))]
+        [
+            pages.sender(sender),
+            Link(", ".join(map(rule_names.key, keys))),
+            Link("; ".join(_rest(name, sender))),
+        ]
         for sender, keys in decides[:MOST_SHOWN]
     ]
     title = _("Tasks that it decides: %(count)d") % {"count": len(decides)}
@@ -222,7 +232,7 @@ def _decided(name: str, decides: list[tuple[Sender, list[str]]], pages: Pages) -
 def _rest(name: str, sender: Sender) -> Iterator[str]:
     for key, by in sender.found.decided_by.items():
         if by != name:
-            yield f"{key.replace('_', ' ')}: {by}"
+            yield f"{rule_names.key(key)}: {rule_names.rule(by)}"
     if sender.is_open:
         yield _("depends on the arguments")
 

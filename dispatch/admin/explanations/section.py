@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from dispatch import registry
 from dispatch.admin import base, broker_state, links, object_messages
+from dispatch.admin.explanations import rule_names
 from dispatch.admin.links import Link
 from dispatch.core import routing
 from dispatch.exceptions import ConfigurationError
@@ -87,11 +88,12 @@ class Pages:
     def sender(self, sender: Sender) -> Link:
         """Return a link to the task, or to the trigger that sends it."""
         kind, name = ("trigger", sender.trigger) if sender.trigger else ("task", sender.task)
-        return Link(str(sender), self._urls.get((kind, name), ""))
+        text = rule_names.rule(str(sender)) if sender.trigger else sender.task
+        return Link(text, self._urls.get((kind, name), ""))
 
     def rule(self, text: str) -> Link:
         """Return a link to a route that is named as explanations do; any other rule is a text."""
-        return Link(text, self._urls.get(("route", text), ""))
+        return Link(rule_names.rule(text), self._urls.get(("route", text), ""))
 
     def queue(self, name: str) -> Link:
         """Return a link to a queue."""
@@ -176,7 +178,7 @@ def concern_notes(names: Iterable[str]) -> list[Note]:
     snapshot = registry.current()
     known = [name for name in names if name in snapshot.table.queues]
     return [
-        Note("warning", "priority", concern.text)
+        Note("warning", _("priority"), concern.text)
         for name in known[:MOST_SHOWN]
         for concern in priority_warnings.concerns(snapshot, name)
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.utils.translation import override
+
 from dispatch import health
 from dispatch.contract.verification import findings
 from dispatch.contract.verification.evidence import World
@@ -19,5 +21,7 @@ KINDS = {
 
 def check(world: World) -> Iterator[Finding]:
     """Yield what is wrong just now, be it that nobody runs."""
-    for problem in health.look(world.using).problems():
+    with override("en"):  # as all findings are
+        problems = list(health.look(world.using).problems())
+    for problem in problems:
         yield KINDS[problem.kind].found(problem.subject, problem=problem.sentence)

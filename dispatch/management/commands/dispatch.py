@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import SUPPRESS
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from django.core.management.base import (
@@ -14,6 +14,7 @@ from django.core.management.base import (
     SystemCheckError,
 )
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, router
+from django.utils.translation import override
 
 from dispatch import registry
 from dispatch.core.printable import one_line
@@ -63,6 +64,10 @@ SUBCOMMANDS = (
 )
 
 
+#: They run the project's own receivers and routers, in the project's language; what the others print is English.
+PROCESSES = ("relay", "results", "run")
+
+
 class Command(BaseCommand):
     """One command with subcommands, so that a project's ``manage.py help`` gains one line."""
 
@@ -92,8 +97,10 @@ class Command(BaseCommand):
         _refuse_what_is_no_text(options)
         if options["needs_tables"](options) and not registry.has_tables(_database(options)):
             raise CommandError(NO_TABLES, returncode=options["unusable"])
+        is_process = options["subcommand"] in PROCESSES
         try:
-            options["run"](self, options)
+            with nullcontext() if is_process else override("en"):
+                options["run"](self, options)
         finally:
             self.stdout.flush()  # before an error is told, and while what cannot be written can be told
 

@@ -72,7 +72,7 @@ def test_it_is_shown_what_would_be_sent_and_nothing_is_sent(boss):
     assert json.loads(found.body)[:2] == [[], {"note_id": "42", "text": "Hello.\nWorld.", "sentences": 3}]
     assert (found.place, found.due) == (
         "queue llm on broker default, priority 5",
-        "30 seconds after it is sent",
+        "30 s after it is sent",
     )
     assert found.decided_by == {"queue": "route 'worker.tasks.llm.*' (glob)", "priority": "the call"}
     assert not OutboxMessage.objects.exists()
