@@ -49,7 +49,7 @@ def peers_relay(broker: str) -> Process:
         "--idle-time",
         "0.05",
     ]
-    return _manage(command, broker, {})
+    return _manage(command, broker, {}, peer="django_celery_outbox")
 
 
 def worker(broker: str, results: str) -> Process:
@@ -90,8 +90,9 @@ def _manage(
     settings: dict[str, Any],
     results: str = "",
     ready: Callable[[Process], bool] = lambda process: True,
+    peer: str = "",
 ) -> Process:
-    return _process([ROOT / "manage.py", *arguments], _environment(broker, settings, results), ready)
+    return _process([ROOT / "manage.py", *arguments], _environment(broker, settings, results, peer), ready)
 
 
 def _process(
@@ -104,12 +105,14 @@ def _process(
     return Process(Path(command[1]).name, command, log=log, ready=ready, env=environment, cwd=ROOT)
 
 
-def _environment(broker: str, settings: dict[str, Any], results: str = "") -> dict[str, str]:
+def _environment(broker: str, settings: dict[str, Any], results: str = "", peer: str = "") -> dict[str, str]:
+    """Return the environment of a process; what the peer imports is in the memory of its own alone."""
     return os.environ | {
         "DATABASE_URL": database_url(),
         "BROKER_URL": broker,
         "RESULT_BACKEND_URL": results,
         "BENCH_DISPATCH": json.dumps(settings),
+        "BENCH_PEER": peer,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "bench"))),
         "PYTHONUNBUFFERED": "1",
     }

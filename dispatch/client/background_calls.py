@@ -48,7 +48,10 @@ def within_timeout(
 
 
 class SideBySide(Generic[R]):
-    """Calls that run at the same time, at most one for each name."""
+    """Calls that run at the same time, at most one for each name.
+
+    What one raises is raised where answers are taken, alone: those of the others are there for who asks again.
+    """
 
     def __init__(self) -> None:
         self._futures: dict[str, Future[R]] = {}
@@ -72,8 +75,12 @@ class SideBySide(Generic[R]):
 
     def _take(self, timeout: float | None, when: str) -> dict[str, R]:
         wait(self._futures.values(), timeout, return_when=when)
-        names = [name for name, future in self._futures.items() if future.done()]
-        return {name: self._futures.pop(name).result() for name in names}
+        over = {name: future for name, future in self._futures.items() if future.done()}
+        for name, future in over.items():
+            if error := future.exception():
+                del self._futures[name]
+                raise error
+        return {name: self._futures.pop(name).result() for name in over}
 
 
 def _await_earlier(key: Hashable, deadline: float) -> None:

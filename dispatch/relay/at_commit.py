@@ -18,9 +18,10 @@ from django.db import DatabaseError, InterfaceError, connections
 from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
+from dispatch.models.database import close_broken_connections
 from dispatch.relay.announcements import announce
 from dispatch.relay.circuit_breakers import Breakers
-from dispatch.relay.claims import claim
+from dispatch.relay.claims import OpenClaim
 from dispatch.relay.publishing import Batches
 from dispatch.relay.settling import Outcome, Unsettled
 
@@ -53,9 +54,20 @@ class _Delivery:
         self.using = using
         self.breakers = breakers
         self.batches = Batches(breakers, threading.Event())
+        self._open_claim = OpenClaim(using)
         self._unsettled = Unsettled(using)
 
     def deliver(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
+        """Publish these messages. What an error left claimed is put back at once, or else by the next delivery."""
+        try:
+            self._open_claim.give_back()
+            self._deliver(ids, seconds)
+        except (DatabaseError, InterfaceError):
+            close_broken_connections()
+            self._open_claim.give_back()
+            raise
+
+    def _deliver(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
         until = time.monotonic() + seconds
         for start in range(0, len(ids), conf.RELAY_BATCH_SIZE):
             if time.monotonic() >= until:
@@ -63,8 +75,9 @@ class _Delivery:
             part = ids[start : start + conf.RELAY_BATCH_SIZE]
             snapshot = registry.current()
             without = replace(self.batches.left_alone(snapshot), all_but=part)
-            rows = claim(self.using, len(part), conf.RELAY_LEASE, without=without)
+            rows = self._open_claim.take(len(part), without)
             outcomes = self.batches.begin(rows, snapshot, until) if rows else []
+            self._open_claim.close()
             outcomes += self.batches.rest(max(0.0, until - time.monotonic()))
             for broker in self.batches.busy:
                 self.breakers.trip("broker", broker)  # whoever is next does not wait for it too

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models, transaction
 from django.db.models import ExpressionWrapper, F, QuerySet
 
+from dispatch.conf import conf
 from dispatch.models import OutboxMessage
 from dispatch.models.database import UNREADABLE, Epoch, database_now
 from dispatch.models.outbox_message import OutboxQuerySet
@@ -75,6 +76,30 @@ class LeftAlone:
     all_but: Sequence[uuid.UUID] | None = None
 
 
+class OpenClaim:
+    """The claim of one relay whose rows are in no batch yet."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self._token: uuid.UUID | None = None
+
+    def take(self, limit: int, without: LeftAlone) -> list[Claimed]:
+        """Claim up to so many due rows, as :func:`claim` does, until :meth:`close`."""
+        self._token = uuid.uuid4()
+        return claim(self.using, limit, conf.RELAY_LEASE, without=without, token=self._token)
+
+    def close(self) -> None:
+        """Note that its rows are in batches, which tell what becomes of them."""
+        self._token = None
+
+    def give_back(self) -> None:
+        """Put back to pending what an error left claimed: nobody knows of a commit whose answer was lost."""
+        if self._token:
+            with brief_write(self.using):
+                _release(_taken(self.using, self._token).order_by())
+            self.close()
+
+
 def claim(
     using: str,
     limit: int,
@@ -83,10 +108,9 @@ def claim(
     without: LeftAlone = LeftAlone(),
     token: uuid.UUID | None = None,
 ) -> list[Claimed]:
-    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under a fresh token.
+    """Return up to ``limit`` due rows, oldest first, leased for ``lease`` seconds under this token or a fresh one.
 
-    They are read by status, never by a cursor: a transaction that commits late must not be passed over. Who chooses the
-    token can :func:`give_back` what an error left claimed.
+    They are read by status, never by a cursor: a transaction that commits late must not be passed over.
     """
     token = token or uuid.uuid4()
     connection = connections[using]
@@ -104,12 +128,6 @@ def claim(
         if not left:
             break
     return _read(_taken(using, token)) if left < limit else []
-
-
-def give_back(using: str, token: uuid.UUID) -> int:
-    """Put the rows of a claim back to pending, whose answer was lost or could not be used; return how many."""
-    with brief_write(using):
-        return _release(_taken(using, token).order_by())
 
 
 def any_due(using: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -23,7 +22,7 @@ from dispatch.relay import odd_ids
 from dispatch.relay.announcements import announce
 from dispatch.relay.backlog_rerouting import Walk
 from dispatch.relay.circuit_breakers import Breakers
-from dispatch.relay.claims import Claimed, any_due, claim, give_back, release_expired
+from dispatch.relay.claims import Claimed, OpenClaim, any_due, release_expired
 from dispatch.relay.coalescing import coalesced
 from dispatch.relay.pruning import Pruner
 from dispatch.relay.publishing import Batches
@@ -56,7 +55,7 @@ class Relay:
         self.pauses = Pauses(using, self.stop)
         self._unsettled = Unsettled(using)
         self._pruner = Pruner(using)
-        self._claiming: uuid.UUID | None = None  # the token of the claim that is not in a batch yet
+        self._open_claim = OpenClaim(using)
         self._walk: Walk | None = None
         self._walked = 0.0
         self._took = 0.0
@@ -84,7 +83,7 @@ class Relay:
             DatabaseError, InterfaceError
         ):  # what is not settled is published again: its lease runs out
             self._record(self.batches.withdraw())
-            self._give_back()
+            self._open_claim.give_back()
             self._rest()
         self.close()
 
@@ -123,7 +122,7 @@ class Relay:
         is under way.
         """
         self._record()  # what the database failed to record last time
-        self._give_back()
+        self._open_claim.give_back()
         self.heart.beat()
         self._sweep()
         self._pruner.go_on()
@@ -134,7 +133,7 @@ class Relay:
         deadline = began + conf.RELAY_LEASE * LEASE_USED
         latest = coalesced(self.using, rows)
         outcomes = self.batches.begin(latest, snapshot, deadline) if latest else []
-        self._claiming = None
+        self._open_claim.close()
         if self.batches.full or not rows:
             outcomes += self.batches.first(min(conf.RELAY_POLL_INTERVAL, PATIENCE))
         self._record(outcomes)
@@ -147,19 +146,9 @@ class Relay:
     def _claim(self, snapshot: Snapshot) -> list[Claimed]:
         if self._is_idle and not any_due(self.using):  # a look that costs less than a claim
             return []
-        left_alone = self.batches.left_alone(snapshot)
-        self._claiming = uuid.uuid4()
-        rows = claim(
-            self.using, conf.RELAY_BATCH_SIZE, conf.RELAY_LEASE, without=left_alone, token=self._claiming
-        )
+        rows = self._open_claim.take(conf.RELAY_BATCH_SIZE, self.batches.left_alone(snapshot))
         self._is_idle = not rows
         return rows
-
-    def _give_back(self) -> None:
-        """Put back what was claimed before an error: nobody knows of a commit whose answer was lost."""
-        if self._claiming:
-            give_back(self.using, self._claiming)
-            self._claiming = None
 
     def _rest(self) -> list[Outcome]:
         """Wait for what is under way, for as long as it is this relay's, and settle it; return what became of it."""

@@ -359,11 +359,32 @@ def test_a_database_that_fails_at_the_claim_fails_no_send(
     def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("could not connect: postgres://web:s3cret@db/web")
 
-    monkeypatch.setattr("dispatch.relay.at_commit.claim", fail)
+    monkeypatch.setattr("dispatch.relay.claims.claim", fail)
     send()
     assert statuses() == [Status.PENDING]
     assert "are left to a relay: could not connect" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["there again", "still away"])
+def test_what_was_claimed_before_an_error_does_not_wait_for_its_lease(no_broker: None, is_back: bool) -> None:
+    def lose_answers(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal is_lost
+        if is_lost and not is_back:
+            raise OperationalError("It is away.")
+        answer = execute(sql, params, many, context)
+        is_committed = not is_lost and "lease_token" in sql and not connection.in_atomic_block
+        if is_committed and OutboxMessage.objects.filter(status=Status.CLAIMED).exists():
+            is_lost = True
+            raise OperationalError("The answer was lost.")
+        return answer
+
+    is_lost = False
+    with connection.execute_wrapper(lose_answers):
+        send()
+    assert statuses() == [Status.PENDING if is_back else Status.CLAIMED]
+    send()
+    assert statuses() == [Status.PENDING, Status.PUBLISHED]
 
 
 def test_a_bad_setting_breaks_no_save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from kombu.transport import memory
 from dispatch import outbox
 from dispatch.api import Call, send_many
 from dispatch.models import OutboxMessage
+from dispatch.outbox.retention import Pruning
 from dispatch.relay import Relay
 from tests.support.databases import elsewhere
 from tests.support.failpoints import filled_in, is_claim, is_settle
@@ -33,6 +35,8 @@ from tests.support.registry import ARGUMENTS, TASK, make_registry
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PENDING, CLAIMED, PUBLISHED, DEAD, CANCELLED = "pending", "claimed", "published", "dead", "cancelled"
+PRUNED = "pruned"  # and its row is gone
+LONG_AGO = "2025-01-01 00:00Z"
 counts = st.integers(1, 4)
 turns = st.integers(0, 5)
 halves = st.sampled_from([0, 1])
@@ -110,8 +114,7 @@ class Outbox(RuleBasedStateMachine):
         self.relay_works()
         self.nothing_is_lost_or_sent_too_often()
         for task_id, message in self.messages.items():
-            assert message.status in (PUBLISHED, CANCELLED, DEAD), task_id
-            assert message.unreadable or message.status != DEAD
+            assert message.status in (PUBLISHED, CANCELLED, DEAD, PRUNED), task_id
 
     @invariant()
     def nothing_is_lost_or_sent_too_often(self) -> None:
@@ -123,7 +126,8 @@ class Outbox(RuleBasedStateMachine):
     @invariant()
     def rows_are_as_expected(self) -> None:
         if not self.frames:
-            assert stored() == {task_id: message.status for task_id, message in self.messages.items()}
+            left = {task_id: message.status for task_id, message in self.messages.items()}
+            assert stored() == {task_id: status for task_id, status in left.items() if status != PRUNED}
 
     @initialize(count=counts, held=st.booleans())
     def begin_with_some(self, count: int, held: bool) -> None:
@@ -260,8 +264,21 @@ class Outbox(RuleBasedStateMachine):
             kwargs="{" if breaks else '{"note_id": "1", "text": ""}'
         )
         for task_id in chosen:
-            message = self.messages[task_id]
-            message.unreadable = breaks or message.status == DEAD  # it died of what it held then
+            self.messages[task_id].unreadable = breaks
+
+    @precondition(lambda self: not self.frames)
+    @rule(with_dead=st.booleans())
+    def prune_all_that_is_old(self, with_dead: bool) -> None:
+        """All is old: what is settled goes, and nothing that is not sent yet."""
+        OutboxMessage.objects.exclude(status=CLAIMED).update(available_at=LONG_AGO)
+        OutboxMessage.objects.filter(status=PUBLISHED).update(published_at=LONG_AGO)
+        settled = [PUBLISHED, CANCELLED, *[DEAD] * with_dead]
+        # the ids are of today, whatever the rows say: so that tomorrow's are looked at, too
+        for _ in Pruning("default", dict.fromkeys(settled, dt.timedelta(days=-1))).steps():
+            pass
+        for status in settled:
+            for task_id in self._with(status):
+                self.messages[task_id].status = PRUNED
 
     # -- what is expected -------------------------------------------------------------------------
 
@@ -293,9 +310,10 @@ class Outbox(RuleBasedStateMachine):
         """Take over what became of these messages, which must be one of the allowed."""
         found = elsewhere(stored) if self.frames else stored()
         for task_id in task_ids:
-            assert found[task_id] in allowed
-            self.messages[task_id].status = found[task_id]
-            self.messages[task_id].lease_is_over = False
+            message, status = self.messages[task_id], found[task_id]
+            assert status in allowed
+            assert message.unreadable or status != DEAD
+            message.status, message.lease_is_over = status, False
 
     def _allow(self, task_ids: Iterable[str]) -> None:
         for task_id in task_ids:
@@ -314,7 +332,7 @@ def expire_leases() -> list[str]:
     """Let all leases be over; return who held one."""
     held = OutboxMessage.objects.filter(status=CLAIMED)
     ids = [str(pk) for pk in held.values_list("pk", flat=True)]
-    held.update(lease_expires_at="2025-01-01 00:00Z")
+    held.update(lease_expires_at=LONG_AGO)
     return ids
 
 

@@ -20,9 +20,10 @@ from django.utils import timezone
 
 from dispatch.api import Call, UnknownTask, asend_task, message_published, send_many, send_task
 from dispatch.client.amqp_confirms import Confirming
+from dispatch.client.broker_connection import Session
 from dispatch.client.publisher import Publisher
 from dispatch.client.redis_pipeline import Pipelining
-from dispatch.exceptions import BrokerUnavailable
+from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
 from dispatch.models.database import database_now
 from dispatch.outbox import requeue
@@ -318,18 +319,29 @@ def test_a_relay_claims_and_settles_while_its_broker_works_and_gives_back_at_its
     assert [body(message)[0][0] for message in read_all(broker.url, broker.queue)] == ["0", "1"]
 
 
-def test_a_batch_that_is_ready_for_a_broker_that_failed_is_not_tried(
-    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch, settings: Any
+@pytest.mark.parametrize(
+    ("place", "step", "error"),
+    [(Publisher, "_open", BrokerUnavailable), (Session, "declare", QueueUnavailable)],
+    ids=["broker", "queue"],
+)
+def test_a_batch_that_is_ready_is_not_tried_where_its_broker_or_its_queue_failed_meanwhile(
+    broker: Broker,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Any,
+    place: type,
+    step: str,
+    error: type[Exception],
 ) -> None:
     settings.DISPATCH = {**settings.DISPATCH, "RELAY_BATCH_SIZE": 1}
     relay.breakers.base = 60
     gate, tried = threading.Event(), []
 
-    def fail(publisher: Publisher) -> Any:
+    def fail(*args: Any) -> Any:
         tried.append(gate.wait())
-        raise BrokerUnavailable("gone")
+        raise error("gone")
 
-    monkeypatch.setattr(Publisher, "_open", fail)
+    monkeypatch.setattr(place, step, fail)
     send_many([Call(TASK, kwargs=ARGUMENTS)] * 2)
     relay._batch()
     relay._batch()
@@ -338,6 +350,43 @@ def test_a_batch_that_is_ready_for_a_broker_that_failed_is_not_tried(
     relay._rest()
     assert tried == [True]
     assert counts() == {Status.PENDING: 2}
+
+
+def test_an_error_that_nobody_foresaw_leaves_the_relay_and_other_brokers_alone(
+    broker: Broker,
+    relay: Relay,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+) -> None:
+    brokers = {**settings.DISPATCH["BROKERS"], "other": {"URL": "memory://"}}
+    settings.DISPATCH = {**settings.DISPATCH, "BROKERS": brokers}
+    make_task("notes.other", queue=make_queue("other", broker="other"))
+    message, other = send_task(TASK, kwargs=ARGUMENTS), send_task("notes.other", kwargs=ARGUMENTS)
+    publish, over = Publisher.publish_batch, threading.Event()
+
+    def fail_then(publisher: Publisher, parcels: Any, *args: Any, **options: Any) -> Any:
+        answers = publish(publisher, parcels, *args, **options)
+        if publisher.broker.alias == "other":
+            over.set()
+            return answers
+        over.wait()
+        raise KeyError("amqp://user:s3cret@host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Publisher, "publish_batch", fail_then)
+        assert relay.step() == 1
+    message.refresh_from_db()
+    other.refresh_from_db()
+    assert (message.status, message.attempts, other.status) == (Status.PENDING, 1, Status.PUBLISHED)
+    assert "KeyError" in message.last_error
+    assert "in fail_then" in caplog.text
+    assert "s3cret" not in caplog.text + message.last_error
+    while not relay.step():
+        pass
+    assert (
+        task_ids(broker.url, broker.queue) == [str(message.pk)] * 2
+    )  # the same message, which may run twice
 
 
 def test_a_relay_waits_for_a_database_that_is_away(

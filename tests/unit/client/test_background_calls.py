@@ -101,3 +101,13 @@ def test_calls_run_side_by_side_and_a_silent_one_holds_up_no_other(gate):
     gate.set()
     assert calls.take_all(5) == {"silent": True}
     assert calls.take_first(None) == calls.take_all(5) == {}
+
+
+def test_the_error_of_a_call_is_raised_and_loses_no_answer_of_another():
+    calls = SideBySide()
+    calls.begin("before", lambda: 1)
+    calls.begin("fails", lambda: 1 / 0)
+    calls.begin("after", lambda: 2)
+    with pytest.raises(ZeroDivisionError):
+        calls.take_all(5)
+    assert calls.take_all(5) == {"before": 1, "after": 2}
