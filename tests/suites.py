@@ -168,7 +168,7 @@ def slow_suites() -> list[Suite]:
         "properties",
         ["tests"],
         CORES,
-        ["-m", "hypothesis and not slow", "--hypothesis-profile=many", "--timeout=900"],
+        ["-m", "hypothesis and not slow", "--hypothesis-profile=many", "--timeout=1500"],
         environment={"TEST_DATABASE_SUFFIX": os.environ.get("TEST_DATABASE_SUFFIX", "") + "_many"},
         niceness=5,  # they wait for nobody, and nobody waits for them
     )
