@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import history, widgets
@@ -69,7 +69,7 @@ class PausingAdmin(ExplainedAdmin):
     @admin.display(description=_("state"), ordering="paused")
     def state(self, row: Any) -> SafeString:
         if not row.paused:
-            return widgets.badge("active", _("active"))
+            return widgets.badge("active", pgettext("not paused", "active"))
         badge, pause = widgets.badge("paused", _("paused")), getattr(row, "pause", None)
         if pause is None:
             return badge

@@ -115,12 +115,13 @@ def claim(
     token = token or uuid.uuid4()
     connection = connections[using]
     if connection.vendor == "postgresql":
-        rows: list[Claimed] = []
+        rows: dict[uuid.UUID, Claimed] = {}  # what is read anew after an odd one may have been read before
         for due in _due(using, without):
-            rows += _take_at_once(due.order_by(*ORDER)[: limit - len(rows)], token, lease)
+            taken = _take_at_once(due.order_by(*ORDER)[: limit - len(rows)], token, lease)
+            rows |= {row.pk: row for row in taken}
             if len(rows) == limit:
                 break
-        return rows
+        return [*rows.values()]
     take = _take_locked if connection.features.has_select_for_update_skip_locked else _take_conditionally
     left = limit
     for due in _due(using, without):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -21,8 +21,10 @@ from dispatch.contract.pending_messages import refused
 from dispatch.core.json_values import DEPTH
 from dispatch.core.schema.parameters import Parameters
 from dispatch.models import OutboxMessage, Queue, TaskDefinition
+from dispatch.models.database import MomentField
 from dispatch.outbox import requeue
 from dispatch.relay import Relay, odd_ids
+from dispatch.relay.claims import LeftAlone, claim
 from tests.support.odd_values import DEEP, JSON, ODD_ROWS, TEXTS, write
 from tests.support.registry import ARGUMENTS, PARAMETERS, TASK, make_registry
 
@@ -115,6 +117,18 @@ def test_a_time_that_python_does_not_know_is_the_last_or_the_first_that_it_knows
     assert getattr(odd, column).year == (1 if value.startswith("-") else 9999)
     assert OutboxMessage.objects.values_list(column, flat=True).get(pk=odd.pk) == getattr(odd, column)
     assert Relay().drain() == 3
+
+
+def test_a_row_that_cannot_be_read_lets_a_claim_hold_no_other_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL claims queue by queue and reads what it claims at once")
+    monkeypatch.setattr(MomentField, "select_format", models.DateTimeField.select_format)
+    messages = three()
+    for message, queue in zip(messages, ("llm", "tts", "tts"), strict=True):
+        OutboxMessage.objects.filter(pk=message.pk).update(queue=queue)
+        write(message, "expires_at", "infinity")
+    claimed = claim("default", 10, 60.0, without=LeftAlone(queues=["paused"], open_queues=["llm", "tts"]))
+    assert sorted(row.pk for row in claimed) == sorted(message.pk for message in messages)
 
 
 def test_what_cannot_be_recorded_is_dead_and_its_neighbours_are_published_once() -> None:

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from dispatch import registry
 from dispatch.admin import base, broker_state, links, object_messages
@@ -134,7 +135,7 @@ class ExplainedAdmin(base.Admin):
         if not self.log_lookup or not object_messages.may_see(request, self.admin_site):
             return []
         lookups = {self.log_lookup: row.name}
-        return [Link(_("Messages"), object_messages.log_url(self.admin_site, **lookups))]
+        return [Link(pgettext("outbox", "Messages"), object_messages.log_url(self.admin_site, **lookups))]
 
     def concerned_queues(self, row: Any) -> Iterable[str]:
         """Return the queues whose priorities are looked at when the row was saved."""
