@@ -92,6 +92,14 @@ def test_what_is_done_is_ticked_and_what_comes_next_has_its_command(boss, regist
     assert "manage.py dispatch results" in shown
 
 
+def test_a_step_leads_to_the_rows_there_are(boss, registry):
+    Queue.objects.update(is_default=None)
+    shown = text(boss, ANEW)
+    assert f'<a href="{reverse("admin:dispatch_queue_changelist")}">Queues</a>' in shown
+    assert reverse("admin:dispatch_queue_add") not in shown
+    assert reverse("admin:dispatch_trigger_add") in shown
+
+
 def test_the_steps_are_gone_with_the_first_result_for_good(boss, registry):
     result("of.another.project")
     assert "First steps" in text(boss)
