@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links
+from dispatch.admin import links, widgets
 from dispatch.admin.links import Link
 from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
 
@@ -87,8 +85,8 @@ def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest)
             "failure" if found.severity == "error" else "warning",
             found.id,
             Link(found.subject, urls.get((found.id, found.subject), "")),
-            with_commands(found.sentence),
-            with_commands(found.remedy),
+            widgets.with_commands(found.sentence),
+            widgets.with_commands(found.remedy),
         )
         for found in findings
     ]
@@ -97,9 +95,3 @@ def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest)
 def _urls(model: Any, column: str, names: set[str], site: admin.AdminSite) -> Iterable[tuple[str, str]]:
     rows = model.objects.filter(**{f"{column}__in": names}).values_list(column, "pk") if names else ()
     return [(name, links.url(model, pk, site.name)) for name, pk in rows]
-
-
-def with_commands(text: str) -> SafeString:
-    """Return a text in which what stands between backticks is code."""
-    parts = enumerate(re.split(r"`([^`]+)`", text))
-    return SafeString("".join(format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in parts))

@@ -25,7 +25,6 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch import health
 from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
-from dispatch.admin.contract import with_commands
 from dispatch.admin.explanations.section import Table
 from dispatch.admin.links import Link
 from dispatch.conf import conf
@@ -154,7 +153,7 @@ class _Picture:
     def shown(self, *, ask: bool, brief: bool) -> dict[str, Any]:
         problems = self._problems()
         notices = [
-            (problem.sentence, with_commands(problem.remedy))
+            (problem.sentence, widgets.with_commands(problem.remedy))
             for problem in problems
             if any(map(self._may, CONCERNS[problem.kind]))
         ]

@@ -172,3 +172,11 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
 def number(count: float) -> str:
     """Return a number in the reader's notation."""
     return str(localize(count, use_l10n=True))
+
+
+def with_commands(text: Any) -> SafeString:
+    """Return a text in which what stands between backticks is code; markup stays as it is."""
+    if isinstance(text, SafeString):
+        return text
+    parts = enumerate(re.split(r"`([^`]+)`", str(text)))
+    return SafeString("".join(format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in parts))

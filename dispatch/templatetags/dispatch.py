@@ -9,10 +9,11 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-from dispatch.admin import links, object_messages, overview, preview_links
+from dispatch.admin import links, object_messages, overview, preview_links, widgets
 from dispatch.models import OutboxMessage
 
 register = template.Library()
+register.filter("with_commands", widgets.with_commands)
 
 
 @register.inclusion_tag("dispatch/messages.html", takes_context=True)

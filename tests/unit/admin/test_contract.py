@@ -7,7 +7,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from dispatch.admin.contract import SUBJECTS, with_commands
+from dispatch.admin.contract import SUBJECTS
+from dispatch.admin.widgets import with_commands
 from dispatch.api import send_task
 from dispatch.contract import KINDS
 from dispatch.models import Manifest, TaskDefinition
