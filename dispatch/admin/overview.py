@@ -254,7 +254,7 @@ class _Picture:
             else Link(pending),
             Link("" if line.oldest_due is None else duration(line.oldest_due)),
             Link(widgets.number(line.claimed) if line.claimed else ""),
-            Link(f"{line.published / health.MINUTES:.1f}" if line.published else ""),
+            Link(widgets.number(line.published / health.MINUTES, 1) if line.published else ""),
             Link(widgets.number(line.failed) if line.failed else ""),
             Link(widgets.shortened(line.error) if line.error else ""),
             Link(broker_state.look([line.queue], "short") if url else ""),

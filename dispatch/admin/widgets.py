@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.utils.formats import localize
+from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -169,9 +169,9 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return ", ".join(shown) or EMPTY
 
 
-def number(count: float) -> str:
-    """Return a number in the reader's notation."""
-    return str(localize(count, use_l10n=True))
+def number(count: float, decimals: int | None = None) -> str:
+    """Return a number in the reader's notation, with its digits in groups."""
+    return number_format(count, decimals, use_l10n=True, force_grouping=True)
 
 
 def with_commands(text: Any) -> SafeString:

@@ -117,7 +117,7 @@ def test_a_file_that_could_not_be_applied_is_refused_before_it_is_read(boss, reg
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 20_000
     with mock.patch.object(documents, "read") as read:
         response = upload(boss, b" " * 10_001)
-    assert "10000 are the most" in str(response.context["form"].errors["manifest"])
+    assert "10,000 are the most" in str(response.context["form"].errors["manifest"])
     assert not read.called
 
 
