@@ -131,7 +131,7 @@ class RouteAdmin(ExplainedAdmin):
             return _t("as the router decides")
         priority = "" if route.priority is None else _t("priority %(number)s") % {"number": route.priority}
         if route.queue:
-            warning = broker_state.look([route.queue.name], "brief")
+            warning = broker_state.look(self.admin_site, [route.queue.name], "brief")
             place = format_html('<span class="dispatch-whole">→ {}</span> {}', route.queue, warning)
         elif route.exchange:
             names = {"exchange": route.exchange, "key": route.routing_key}

@@ -241,7 +241,7 @@ class TriggerAdmin(base.Admin):
             watched=widgets.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else _t("always"),
             destination=_place(trigger),
-            sent=_sent(activity),
+            sent=_sent(activity, self.admin_site.name),
             preview_url=preview_links.address(self.admin_site, trigger)
             if self._may_preview(request, trigger.model)
             else "",
@@ -275,13 +275,13 @@ class TriggerAdmin(base.Admin):
     @admin.display(description=_("sent lately"))
     def sent(self, trigger: Any) -> SafeString | str:
         if trigger.enabled:
-            return _sent(trigger.activity)
+            return _sent(trigger.activity, self.admin_site.name)
         return format_html(
             '{} <small class="dispatch-quiet">{} {}</small><br>{}',
             widgets.badge("cancelled", _("disabled")),
             history.signed(trigger.disabled) if trigger.disabled else "",
             trigger.disabled_reason,
-            _sent(trigger.activity),
+            _sent(trigger.activity, self.admin_site.name),
         )
 
     @admin.display(description=_("sends"), ordering="task__name")
@@ -312,7 +312,7 @@ def _place(trigger: AnyTrigger) -> str:
     return in_one_sentence.place(found) if found else problem
 
 
-def _sent(activity: Activity | None) -> SafeString | str:
+def _sent(activity: Activity | None, site: str) -> SafeString | str:
     """Return how many messages it sent lately, the last time, and its last error."""
     if activity is None:
         return widgets.EMPTY
@@ -323,7 +323,7 @@ def _sent(activity: Activity | None) -> SafeString | str:
     if activity.dead:
         badge = widgets.badge("dead", _("dead"))
         error = widgets.shortened(activity.dead.last_error)
-        url = links.change_url(activity.dead)
+        url = links.change_url(activity.dead, site)
         parts.append(
             format_html('<a href="{}">{}</a> <small class="dispatch-quiet">{}</small>', url, badge, error)
         )

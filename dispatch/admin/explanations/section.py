@@ -97,6 +97,10 @@ class Pages:
         """Return a link to a queue."""
         return Link(name, self._urls.get(("queue", name), ""))
 
+    def seen(self, names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
+        """Return a fact per queue, which the page's script fills with what the broker shows of it."""
+        return [(name, broker_state.look(self._site, [name])) for name in list(names)[:MOST_SHOWN]]
+
     def _learn(self, model: Any, kind: str, names: set[str]) -> None:
         if not names or not links.viewable(self._site, self._request, model):
             return
@@ -190,8 +194,3 @@ def commands(destination: routing.Destination) -> list[str]:
         return [launch.command for launch in launches_for(destination)]
     except ConfigurationError as error:
         return [f"# {error}"]
-
-
-def seen(names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
-    """Return a fact per queue, which the page's script fills with what the broker shows of it."""
-    return [(name, broker_state.look([name])) for name in list(names)[:MOST_SHOWN]]
