@@ -50,13 +50,16 @@ class InCode:
 
 
 class TriggerList(ChangeList):
-    """A page of triggers with what they sent lately, and who disabled those that are."""
+    """A page of triggers, and those in code, with what they sent lately, and who disabled those that are."""
 
     model_admin: TriggerAdmin
+    code_triggers: list[InCode]
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.model_admin.learn(request, self.result_list)
+        known = self.model_admin.recent(request)
+        self.model_admin.learn(self.result_list, known)
+        self.code_triggers = self.model_admin.in_code(request, known)
 
 
 @admin.register(Trigger)
@@ -115,14 +118,13 @@ class TriggerAdmin(base.Admin):
         (when, _fields), *others = others  # Django would show lists as Python writes them
         return [first, (when, {"fields": ("model", "events_in_words", "watched_in_words")}), *others]
 
-    def learn(self, request: HttpRequest, rows: Iterable[Any]) -> None:
+    def learn(self, rows: Iterable[Any], known: Mapping[str, Activity]) -> None:
         """Let rows know what they sent lately, and who disabled them."""
-        known = self._recent(request)
         disabled = history.last_entries([row for row in rows if not row.enabled], history.changed("Enabled"))
         for row in rows:
             row.activity, row.disabled = known.get(row.name), disabled.get(str(row.pk))
 
-    def _recent(self, request: HttpRequest) -> Mapping[str, Activity]:
+    def recent(self, request: HttpRequest) -> Mapping[str, Activity]:
         """Return what triggers sent lately, to those who may view messages."""
         is_told = object_messages.may_see(request, self.admin_site)
         return recent(router.db_for_read(OutboxMessage)) if is_told else {}
@@ -216,7 +218,7 @@ class TriggerAdmin(base.Admin):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            self.learn(request, [obj])
+            self.learn([obj], self.recent(request))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
@@ -224,13 +226,10 @@ class TriggerAdmin(base.Admin):
         for warning in getattr(formset, "warnings", ()):
             self.message_user(request, warning, messages.WARNING)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        known = self._recent(request) if declared else {}
-        in_code = [
-            self._in_code(request, each, known.get(each.name))
-            for each in sorted(declared.values(), key=lambda t: t.name)
-        ]
-        return super().changelist_view(request, {"code_triggers": in_code, **(extra_context or {})})
+    def in_code(self, request: HttpRequest, known: Mapping[str, Activity]) -> list[InCode]:
+        """Return the triggers in code by name."""
+        found = sorted(declared.values(), key=lambda trigger: trigger.name)
+        return [self._in_code(request, each, known.get(each.name)) for each in found]
 
     def _in_code(self, request: HttpRequest, trigger: CodeTrigger, activity: Activity | None) -> InCode:
         return InCode(
