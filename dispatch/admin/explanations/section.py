@@ -46,6 +46,11 @@ class Table:
     more: int = 0
     is_folded: bool = False
 
+    @property
+    def named_cells(self) -> list[list[tuple[Text, Link]]]:
+        """The rows, each cell with the name of its column."""
+        return [[*zip(self.columns, row, strict=True)] for row in self.rows]
+
     def without_empty_columns(self) -> Table:
         """Return the table without the columns that say nothing in any row."""
         kept = [
