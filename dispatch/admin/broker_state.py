@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -28,13 +28,15 @@ MOST_ASKED = 100
 SHOWN_ON = (Queue, TaskDefinition, Route, Exchange, OutboxMessage)
 
 
-def look(names: Iterable[str], kind: Literal["full", "short", "brief"] = "full") -> SafeString:
+def look(
+    site: admin.AdminSite, names: Iterable[str], kind: Literal["full", "short", "brief"] = "full"
+) -> SafeString:
     """Return a place per queue that the page's script fills.
 
     A short one takes badge and counts, with the rest as a tooltip; a brief one the badge alone, and only for a warning.
     """
     try:
-        url = reverse("admin:dispatch_queue_seen")
+        url = links.page("dispatch_queue_seen", site)
     except NoReverseMatch:
         return SafeString("")
     places = ((url, name, kind, _("asking the broker…")) for name in names)

@@ -101,4 +101,4 @@ def _number(count: Count) -> str:
 def _mean(count: Count) -> str:
     if not count.number:
         return widgets.EMPTY
-    return duration(count.mean) if count.mean >= 1 else f"{count.mean * 1_000:.0f} ms"
+    return duration(count.mean) if count.mean >= 1 else f"{widgets.number(count.mean * 1_000, 0)} ms"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +11,22 @@ from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links
+from dispatch.admin import links, widgets
 from dispatch.admin.links import Link
+from dispatch.admin.overview import CONCERNS
 from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
 
 MOST_SHOWN = 200
-#: What the subject of a finding is called in its model, and the ids of the findings that are about one.
+#: What the subject of a finding is called in its model, and the ids of the findings that are about one; these are for
+#: those who may view the model. Without a column: they name some beside their subject.
 SUBJECTS: tuple[tuple[type[models.Model], str, frozenset[str]], ...] = (
     (Trigger, "name", frozenset({"C001", "C007", "C008"})),
     (Route, "pattern", frozenset({"C002", "C021", "C022", "C024"})),
     (Queue, "name", frozenset({"C031", "C032", "C034", "C035", "C036", "C037"})),
+    (Queue, "", frozenset({"C033", "C052"})),
     (
         TaskDefinition,
         "name",
@@ -57,14 +58,17 @@ def view(site: admin.AdminSite) -> Any:
 
         is_live = request.method == "POST"
         report = verify(router.db_for_read(OutboxMessage), code=task_uses(), live=is_live, messages=False)
+        secret = _secret(site, request)
+        findings = [found for found in report.findings if found.id not in secret]
         context = {
             **site.each_context(request),
             "title": _("Contract with the workers"),
             "opts": Manifest._meta,
             "media": site.get_model_admin(Manifest).media,
             "report": report,
-            "findings": _shown(report.findings[:MOST_SHOWN], site, request),
-            "more": max(0, len(report.findings) - MOST_SHOWN),
+            "findings": _shown(findings[:MOST_SHOWN], site, request),
+            "more": max(0, len(findings) - MOST_SHOWN),
+            "hidden": len(report.findings) - len(findings),
             "is_live": is_live,
             "may_view_manifests": links.viewable(site, request, Manifest),
         }
@@ -73,12 +77,28 @@ def view(site: admin.AdminSite) -> Any:
     return site.admin_view(contract)
 
 
+def _secret(site: admin.AdminSite, request: HttpRequest) -> set[str]:
+    """Return the ids of the findings that name what this user may not view."""
+    from dispatch.contract.verification.process_checks import KINDS
+
+    concerns = [
+        *((kinds, (model,)) for model, _column, kinds in SUBJECTS),
+        *(({KINDS[kind].id}, models) for kind, models in CONCERNS.items()),
+    ]
+    return {
+        each
+        for kinds, models in concerns
+        if not any(links.may_view(site, request, model) for model in models)
+        for each in kinds
+    }
+
+
 def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest) -> list[Shown]:
     findings = list(findings)
     urls = {
         (kind, name): address
         for model, column, kinds in SUBJECTS
-        if links.viewable(site, request, model)
+        if column and links.viewable(site, request, model)
         for name, address in _urls(model, column, {f.subject for f in findings if f.id in kinds}, site)
         for kind in kinds
     }
@@ -87,8 +107,8 @@ def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest)
             "failure" if found.severity == "error" else "warning",
             found.id,
             Link(found.subject, urls.get((found.id, found.subject), "")),
-            with_commands(found.sentence),
-            with_commands(found.remedy),
+            widgets.with_commands(found.sentence),
+            widgets.with_commands(found.remedy),
         )
         for found in findings
     ]
@@ -97,9 +117,3 @@ def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest)
 def _urls(model: Any, column: str, names: set[str], site: admin.AdminSite) -> Iterable[tuple[str, str]]:
     rows = model.objects.filter(**{f"{column}__in": names}).values_list(column, "pk") if names else ()
     return [(name, links.url(model, pk, site.name)) for name, pk in rows]
-
-
-def with_commands(text: str) -> SafeString:
-    """Return a text in which what stands between backticks is code."""
-    parts = enumerate(re.split(r"`([^`]+)`", text))
-    return SafeString("".join(format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in parts))

@@ -61,8 +61,9 @@ def _has_result(using: str) -> bool:
 
 
 def _link(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> Link:
-    may_add = site.get_model_admin(model).has_add_permission(request)
-    page = "add" if may_add and model is not TaskDefinition else "changelist"
+    """Return a link to the rows there are; where there is none, to the form that adds one. Tasks are imported."""
+    may_add = model is not TaskDefinition and site.get_model_admin(model).has_add_permission(request)
+    page = "add" if may_add and not model._default_manager.exists() else "changelist"
     url = reverse(f"admin:dispatch_{model._meta.model_name}_{page}", current_app=site.name)
     return Link(str(capfirst(model._meta.verbose_name_plural)), url)
 

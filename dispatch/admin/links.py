@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.sites import all_sites
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -22,12 +23,12 @@ class Link:
     url: str = ""
 
 
-def change_url(row: Model, site: str = "admin") -> str:
-    """Return the address of a row's page in the admin."""
+def change_url(row: Model, site: str) -> str:
+    """Return the address of a row's page in the admin site of this name."""
     return url(type(row), row.pk, site)
 
 
-def url(model: type[Model], pk: Any, site: str = "admin") -> str:
+def url(model: type[Model], pk: Any, site: str) -> str:
     """Return the address of the page of the row with this primary key, "" where the admin has none."""
     try:
         return reverse(
@@ -35,6 +36,12 @@ def url(model: type[Model], pk: Any, site: str = "admin") -> str:
         )
     except NoReverseMatch:
         return ""
+
+
+def site_of(request: HttpRequest | None) -> admin.AdminSite:
+    """Return the site that a page belongs to; the default one for a page outside of any."""
+    name = getattr(request, "current_app", admin.site.name)
+    return next((site for site in all_sites if site.name == name), admin.site)
 
 
 def page(name: str, site: admin.AdminSite) -> str:

@@ -47,7 +47,7 @@ def read(text: str) -> documents.Manifest:
     try:
         return documents.read(text)
     except InvalidManifest as error:
-        raise ValidationError(str(error)) from None
+        raise ValidationError(widgets.with_commands(error)) from None
 
 
 class UploadForm(forms.Form):
@@ -146,7 +146,7 @@ class ManifestAdmin(base.ReadOnlyAdmin):
         try:
             manifest = read(form.data.get("manifest", ""))
         except ValidationError as error:
-            self.message_user(request, " ".join(error.messages), messages.ERROR)
+            self.message_user(request, error.message, messages.ERROR)
             return HttpResponseRedirect(links.page("dispatch_manifest_sync", self.admin_site))
         with write_transaction(router.db_for_write(Manifest)):
             synced = _sync(manifest, expected=form.data.get("shown", ""))

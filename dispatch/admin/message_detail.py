@@ -125,7 +125,7 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
         destination=destination(message),
         elsewhere=place(better) if better else "",
         can_move=better is not None and transfer.is_movable(message),
-        seen=broker_state.look([] if is_at.progress.is_final else _queues(message)),
+        seen=broker_state.look(site, [] if is_at.progress.is_final else _queues(message)),
         options=[Argument(name, _option(name, value)) for name, value in _entries(message.options)],
         header_names=widgets.listed(name for name, _value in _entries(message.headers)),
         times=times(message, result),

@@ -15,7 +15,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import base, links
+from dispatch.admin import base, links, widgets
 from dispatch.admin.message_actions import MOVES, perform, tell_revoked
 from dispatch.exceptions import PublishError
 from dispatch.models import OutboxMessage
@@ -167,7 +167,7 @@ class MessagePage(base.ReadOnlyAdmin):
         try:
             place = transfer(message)
         except PublishError as error:
-            messages.error(request, str(error))
+            messages.error(request, widgets.with_commands(error))
             return
         text = _("Moved from queue %(old)s to queue %(new)s.")
         self.log_change(request, message, text % {"old": message.queue, "new": place.queue})

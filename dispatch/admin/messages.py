@@ -100,7 +100,9 @@ class OutboxMessageAdmin(BulkActions, MessagePage):
         if message.lifecycle[0] not in AWAITED:
             return name
         return format_html(
-            "{} {}", name, broker_state.look([message.queue] if message.queue else [], "brief")
+            "{} {}",
+            name,
+            broker_state.look(self.admin_site, [message.queue] if message.queue else [], "brief"),
         )
 
     @admin.display(description=_("object"))

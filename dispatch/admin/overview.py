@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.sites import all_sites
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError, connections, router, transaction
 from django.db.models import Model
@@ -25,7 +24,6 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch import health
 from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
-from dispatch.admin.contract import with_commands
 from dispatch.admin.explanations.section import Table
 from dispatch.admin.links import Link
 from dispatch.conf import conf
@@ -101,13 +99,13 @@ def view(site: admin.AdminSite) -> Any:
 
 def may_see(request: HttpRequest) -> bool:
     """Tell whether this user may see a part of the overview."""
-    return any(links.may_view(_site(request), request, each) for each in SHOWN)
+    return any(links.may_view(links.site_of(request), request, each) for each in SHOWN)
 
 
 def url(request: HttpRequest, name: str, *args: str) -> str:
     """Return the address of a page of the same site, "" where somebody left it out."""
     try:
-        return reverse(f"admin:{name}", args=args, current_app=_site(request).name)
+        return reverse(f"admin:{name}", args=args, current_app=links.site_of(request).name)
     except NoReverseMatch:
         return ""
 
@@ -130,7 +128,7 @@ def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dic
 
 def drift(request: HttpRequest) -> dict[str, Any] | None:
     """Return where registry and manifests disagree, in numbers, for those who may see it; nobody is asked."""
-    site = _site(request)
+    site = links.site_of(request)
     if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
         return None
     from dispatch.contract import verify
@@ -147,14 +145,14 @@ class _Picture:
 
     def __init__(self, request: HttpRequest, using: str) -> None:
         self.request = request
-        self.site = _site(request)
+        self.site = links.site_of(request)
         self.using = using
         self.seen: Health = health.look(using)
 
     def shown(self, *, ask: bool, brief: bool) -> dict[str, Any]:
         problems = self._problems()
         notices = [
-            (problem.sentence, with_commands(problem.remedy))
+            (problem.sentence, widgets.with_commands(problem.remedy))
             for problem in problems
             if any(map(self._may, CONCERNS[problem.kind]))
         ]
@@ -255,10 +253,10 @@ class _Picture:
             else Link(pending),
             Link("" if line.oldest_due is None else duration(line.oldest_due)),
             Link(widgets.number(line.claimed) if line.claimed else ""),
-            Link(widgets.number(round(line.published / health.MINUTES, 1)) if line.published else ""),
+            Link(widgets.number(line.published / health.MINUTES, 1) if line.published else ""),
             Link(widgets.number(line.failed) if line.failed else ""),
             Link(widgets.shortened(line.error) if line.error else ""),
-            Link(broker_state.look([line.queue], "short") if url else ""),
+            Link(broker_state.look(self.site, [line.queue], "short") if url else ""),
         ]
 
 
@@ -276,12 +274,6 @@ def _process(line: ProcessLine) -> list[Link]:
 
 def _counted(number: int) -> str:
     return f"{widgets.number(number)}{'+' * (number >= health.MOST_COUNTED)}"
-
-
-def _site(request: HttpRequest) -> admin.AdminSite:
-    """Return the site that a page belongs to."""
-    name = getattr(request, "current_app", admin.site.name)
-    return next((site for site in all_sites if site.name == name), admin.site)
 
 
 def _savepoint(using: str) -> AbstractContextManager[None]:

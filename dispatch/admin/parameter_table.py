@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,13 @@ class Parameter:
     description: str
 
 
-def parameters(schema: Mapping[str, Any], sensitive: list[str]) -> Iterator[Parameter]:
+def parameters(schema: Any, sensitive: list[str]) -> Iterator[Parameter]:
     """Yield the parameters in the schema's order."""
-    properties = schema.get("properties")
+    schema = _object(schema)
+    properties = _object(schema.get("properties"))
     required = schema.get("required")
-    for name, value in (properties if isinstance(properties, dict) else {}).items():
-        details = value if isinstance(value, dict) else {}
+    for name, value in properties.items():
+        details = _object(value)
         yield Parameter(
             name=name,
             type=describe(details),
@@ -41,10 +42,15 @@ def parameters(schema: Mapping[str, Any], sensitive: list[str]) -> Iterator[Para
         )
 
 
-def table(schema: Mapping[str, Any], sensitive: list[str]) -> SafeString:
+def _object(value: Any) -> dict[str, Any]:
+    """Return what a schema has where an object is meant; what is none, as the empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def table(schema: Any, sensitive: list[str]) -> SafeString:
     """Return the parameters as an HTML table."""
     context = {
         "parameters": list(parameters(schema, sensitive)),
-        "is_open": not schema or schema.get("additionalProperties", True) is not False,
+        "is_open": _object(schema).get("additionalProperties", True) is not False,
     }
     return render_to_string("dispatch/parameters.html", context)

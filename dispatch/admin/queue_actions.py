@@ -81,7 +81,7 @@ def view(model_admin: Any, verb: str) -> Any:
                 return to_list
             intent = action.look([row.name for row in rows])
         except ConfigurationError as error:
-            messages.error(request, str(error))
+            messages.error(request, widgets.with_commands(error))
             return to_list
         context = {
             **model_admin.admin_site.each_context(request),
@@ -158,7 +158,12 @@ def _seen(names: Sequence[str]) -> tuple[Table, int]:
 
     found = sorted(look(names), key=lambda pair: pair[0].name)
     rows = [
-        [Link(queue.name), Link(queue.broker), Link(broker_state.in_words(seen)), Link(seen.note)]
+        [
+            Link(queue.name),
+            Link(queue.broker),
+            Link(broker_state.in_words(seen)),
+            Link(widgets.with_commands(seen.note)),
+        ]
         for queue, seen in found
     ]
     columns = (_("queue"), _("broker"), _("on the broker"), _("note"))
@@ -180,7 +185,7 @@ def _told(
 
 
 def _about(queue: str, text: str) -> str:
-    return gettext("Queue %(queue)s: %(text)s") % {"queue": queue, "text": text}
+    return widgets.with_commands(gettext("Queue %(queue)s: %(text)s") % {"queue": queue, "text": text})
 
 
 # -- apply -----------------------------------------------------------------------------------------
@@ -239,7 +244,7 @@ def _apply(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> Non
         _log(request, step.queue, known.get(step.queue), told)
         messages.success(request, told)
     for news in renew_pools(steps):
-        messages.warning(request, news)
+        messages.warning(request, widgets.with_commands(news))
 
 
 def _key(step: Step) -> str:

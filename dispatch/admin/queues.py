@@ -82,11 +82,13 @@ class ExchangeAdmin(ExplainedAdmin):
 class QueueForm(base.BrokerForm):
     """Queues that are not the default one have no flag at all: a unique check sees no two of them as equal."""
 
+    site = admin.site.name
+
     def clean_is_default(self) -> bool | None:
         if not self.cleaned_data["is_default"]:
             return None
         if first := Queue.objects.filter(is_default=True).exclude(pk=self.instance.pk).first():
-            link = format_html('<a href="{}">{}</a>', links.change_url(first), first)
+            link = format_html('<a href="{}">{}</a>', links.change_url(first, self.site), first)
             raise ValidationError(
                 format_html(gettext("The default queue is {}: unset it there first."), link)
             )
@@ -167,6 +169,11 @@ class QueueAdmin(PausingAdmin):
             *super().get_urls(),
         ]
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)  # a class of its own for each request
+        form.site = self.admin_site.name
+        return form
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QueueList]:
         return QueueList
 
@@ -225,7 +232,7 @@ class QueueAdmin(PausingAdmin):
 
     @admin.display(description=_("on the broker"))
     def on_broker(self, queue: Queue) -> SafeString:
-        return broker_state.look([queue.name], "short")
+        return broker_state.look(self.admin_site, [queue.name], "short")
 
     @admin.display(description=_("state"), ordering="paused")
     def state(self, queue: Queue) -> SafeString:

@@ -134,7 +134,7 @@ class RouteAdmin(ExplainedAdmin):
             "" if route.priority is None else gettext("priority %(number)s") % {"number": route.priority}
         )
         if route.queue:
-            warning = broker_state.look([route.queue.name], "brief")
+            warning = broker_state.look(self.admin_site, [route.queue.name], "brief")
             place = format_html('<span class="dispatch-whole">→ {}</span> {}', route.queue, warning)
         elif route.exchange:
             names = {"exchange": route.exchange, "key": route.routing_key}

@@ -207,7 +207,7 @@ class SendView:
             task_id=row.pk,
             place=place(destination) if destination else "",
             decided_by=rule_names.decisions(found.decided_by),
-            seen=broker_state.look(destination.queues if destination else ()),
+            seen=broker_state.look(self.site, destination.queues if destination else ()),
             due=_due(draft),
             expires_at=row.expires_at,
             options=[(name, json.dumps(each, ensure_ascii=False)) for name, each in options.items()],

@@ -226,7 +226,7 @@ class TaskDefinitionAdmin(PausingAdmin):
     def goes_to(self, row: TaskDefinition) -> SafeString:
         name, reason = in_one_sentence.short(row.name)
         target = format_html("→ {}", name) if name else widgets.badge("warning", _("nowhere"))
-        warnings = broker_state.look(in_one_sentence.queues_of(row.name), "brief")
+        warnings = broker_state.look(self.admin_site, in_one_sentence.queues_of(row.name), "brief")
         return format_html('{} {}<br><span class="dispatch-quiet">{}</span>', target, warnings, reason)
 
     @admin.display(description=_("resolved destination"))
@@ -235,7 +235,7 @@ class TaskDefinitionAdmin(PausingAdmin):
         text = in_one_sentence.explain(row.name)
         if not name:
             return format_html("{} {}", widgets.badge("warning", _("nowhere")), text)
-        warnings = broker_state.look(in_one_sentence.queues_of(row.name), "brief")
+        warnings = broker_state.look(self.admin_site, in_one_sentence.queues_of(row.name), "brief")
         return format_html('{} {} (<a href="#dispatch-explained">{}</a>)', text, warnings, _("why"))
 
     @admin.display(description=_("parameters"))

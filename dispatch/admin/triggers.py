@@ -50,13 +50,16 @@ class InCode:
 
 
 class TriggerList(ChangeList):
-    """A page of triggers with what they sent lately, and who disabled those that are."""
+    """A page of triggers, and those in code, with what they sent lately, and who disabled those that are."""
 
     model_admin: TriggerAdmin
+    code_triggers: list[InCode]
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.model_admin.learn(request, self.result_list)
+        known = self.model_admin.recent(request)
+        self.model_admin.learn(self.result_list, known)
+        self.code_triggers = self.model_admin.in_code(request, known)
 
 
 @admin.register(Trigger)
@@ -115,14 +118,13 @@ class TriggerAdmin(base.Admin):
         (when, _fields), *others = others  # Django would show lists as Python writes them
         return [first, (when, {"fields": ("model", "events_in_words", "watched_in_words")}), *others]
 
-    def learn(self, request: HttpRequest, rows: Iterable[Any]) -> None:
+    def learn(self, rows: Iterable[Any], known: Mapping[str, Activity]) -> None:
         """Let rows know what they sent lately, and who disabled them."""
-        known = self._recent(request)
         disabled = history.last_entries([row for row in rows if not row.enabled], history.changed("Enabled"))
         for row in rows:
             row.activity, row.disabled = known.get(row.name), disabled.get(str(row.pk))
 
-    def _recent(self, request: HttpRequest) -> Mapping[str, Activity]:
+    def recent(self, request: HttpRequest) -> Mapping[str, Activity]:
         """Return what triggers sent lately, to those who may view messages."""
         is_told = object_messages.may_see(request, self.admin_site)
         return recent(router.db_for_read(OutboxMessage)) if is_told else {}
@@ -216,7 +218,7 @@ class TriggerAdmin(base.Admin):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            self.learn(request, [obj])
+            self.learn([obj], self.recent(request))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
@@ -224,13 +226,10 @@ class TriggerAdmin(base.Admin):
         for warning in getattr(formset, "warnings", ()):
             self.message_user(request, warning, messages.WARNING)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        known = self._recent(request) if declared else {}
-        in_code = [
-            self._in_code(request, each, known.get(each.name))
-            for each in sorted(declared.values(), key=lambda t: t.name)
-        ]
-        return super().changelist_view(request, {"code_triggers": in_code, **(extra_context or {})})
+    def in_code(self, request: HttpRequest, known: Mapping[str, Activity]) -> list[InCode]:
+        """Return the triggers in code by name."""
+        found = sorted(declared.values(), key=lambda trigger: trigger.name)
+        return [self._in_code(request, each, known.get(each.name)) for each in found]
 
     def _in_code(self, request: HttpRequest, trigger: CodeTrigger, activity: Activity | None) -> InCode:
         return InCode(
@@ -241,7 +240,7 @@ class TriggerAdmin(base.Admin):
             watched=widgets.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else gettext("always"),
             destination=_place(trigger),
-            sent=_sent(activity),
+            sent=_sent(activity, self.admin_site.name),
             preview_url=preview_links.address(self.admin_site, trigger)
             if self._may_preview(request, trigger.model)
             else "",
@@ -275,13 +274,13 @@ class TriggerAdmin(base.Admin):
     @admin.display(description=_("sent lately"))
     def sent(self, trigger: Any) -> SafeString | str:
         if trigger.enabled:
-            return _sent(trigger.activity)
+            return _sent(trigger.activity, self.admin_site.name)
         return format_html(
             '{} <small class="dispatch-quiet">{} {}</small><br>{}',
             widgets.badge("cancelled", _("disabled")),
             history.signed(trigger.disabled) if trigger.disabled else "",
             trigger.disabled_reason,
-            _sent(trigger.activity),
+            _sent(trigger.activity, self.admin_site.name),
         )
 
     @admin.display(description=_("sends"), ordering="task__name")
@@ -312,7 +311,7 @@ def _place(trigger: AnyTrigger) -> str:
     return in_one_sentence.place(found) if found else problem
 
 
-def _sent(activity: Activity | None) -> SafeString | str:
+def _sent(activity: Activity | None, site: str) -> SafeString | str:
     """Return how many messages it sent lately, the last time, and its last error."""
     if activity is None:
         return widgets.EMPTY
@@ -323,7 +322,7 @@ def _sent(activity: Activity | None) -> SafeString | str:
     if activity.dead:
         badge = widgets.badge("dead", _("dead"))
         error = widgets.shortened(activity.dead.last_error)
-        url = links.change_url(activity.dead)
+        url = links.change_url(activity.dead, site)
         parts.append(
             format_html('<a href="{}">{}</a> <small class="dispatch-quiet">{}</small>', url, badge, error)
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.utils.formats import localize
+from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -176,6 +176,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return gettext(" (did you mean %(names)s?)") % {"names": names} if names else ""
 
 
-def number(count: float) -> str:
-    """Return a number in the reader's notation."""
-    return str(localize(count, use_l10n=True))
+def number(count: float, decimals: int | None = None) -> str:
+    """Return a number in the reader's notation, with its digits in groups."""
+    return number_format(count, decimals, use_l10n=True, force_grouping=True)
+
+
+def with_commands(text: Any) -> SafeString:
+    """Return a text in which what stands between backticks is code; markup stays as it is."""
+    if isinstance(text, SafeString):
+        return text
+    parts = enumerate(re.split(r"`([^`]+)`", str(text)))
+    return SafeString("".join(format_html("<code>{}</code>" if at % 2 else "{}", part) for at, part in parts))

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import conf
+from dispatch.core.json_values import DEPTH
 from dispatch.core.seconds import MOST, is_seconds
 
 #: What a driver or a field raises for a value that Python cannot hold, such as PostgreSQL's infinite date.
@@ -69,20 +70,33 @@ class PartialIndex(models.Index):
 
 
 class ReadableJSON(models.JSONField):
-    """JSON of which what Python cannot read comes as its text, as Django itself has it for what is no JSON.
+    """JSON of which what Python cannot read, or show, comes as its text, as Django itself has it for what is no JSON.
 
-    A number of 5,000 digits, or a thousand levels, would otherwise stop every query that meets the row.
+    A number of 5,000 digits, or a thousand levels, would otherwise stop every query that meets the row, and somewhat
+    fewer levels every page. No API of ours stores more than ``DEPTH`` of them.
     """
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         try:
-            return super().from_db_value(value, expression, connection)
+            found = super().from_db_value(value, expression, connection)
         except (ValueError, RecursionError):
             return value
+        return value if isinstance(value, str) and _is_deep(value, found) else found
 
     def deconstruct(self) -> Any:
         name, _path, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
+
+
+def _is_deep(text: str, value: Any) -> bool:
+    """Tell whether JSON has more levels than ``DEPTH``; most has fewer brackets."""
+    if text.count("[") + text.count("{") <= DEPTH:
+        return False
+    level = [value]
+    for _level in range(DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for part in inner for each in part if isinstance(each, (dict, list))]
+    return bool(level)
 
 
 class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # not subscriptable at run time

@@ -144,7 +144,7 @@ class Queue(OnBroker):
     def clean(self) -> None:
         super().clean()
         if "," in self.name:
-            raise ValidationError({"name": _("Leave the comma out: `celery worker -Q` splits names there.")})
+            raise ValidationError({"name": _("Leave the comma out: celery worker -Q splits names there.")})
         if self.queue_type == self.Type.QUORUM and self.max_priority is not None:
             raise ValidationError(
                 {"max_priority": _("A quorum queue with a highest priority is refused by RabbitMQ.")}

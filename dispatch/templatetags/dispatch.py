@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
-from dispatch.admin import links, object_messages, overview, preview_links
+from dispatch.admin import links, object_messages, overview, preview_links, widgets
 from dispatch.models import OutboxMessage
 
 register = template.Library()
+register.filter("with_commands", widgets.with_commands)
 
 
 @register.inclusion_tag("dispatch/messages.html", takes_context=True)
@@ -23,7 +23,8 @@ def dispatch_messages(context: template.Context, instance: Model | None, limit: 
 
     The page needs ``request`` in its context, as every admin page has it, and the style sheet ``dispatch/admin.css``.
     """
-    request, site = context.get("request"), admin.site
+    request = context.get("request")
+    site = links.site_of(request)
     if request is None or not isinstance(instance, Model) or instance.pk is None:
         return {}
     previews = preview_links.of_object(site, request, instance)
@@ -68,10 +69,12 @@ def dispatch_panel(context: template.Context) -> dict[str, Any]:
 @register.simple_tag(takes_context=True)
 def message_of_task(context: template.Context, task_id: str) -> str:
     """Return the address of the message with this task id, "" where there is none, or this user may not view it."""
-    if not object_messages.may_see(context.get("request"), admin.site):
+    request = context.get("request")
+    site = links.site_of(request)
+    if not object_messages.may_see(request, site):
         return ""
     try:
         message = OutboxMessage.objects.only("pk").filter(pk=task_id).first()
     except ValidationError:  # another producer's id
         return ""
-    return links.change_url(message, admin.site.name) if message else ""
+    return links.change_url(message, site.name) if message else ""

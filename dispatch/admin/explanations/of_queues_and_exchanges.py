@@ -17,7 +17,6 @@ from dispatch.admin.explanations.section import (
     Table,
     commands,
     concern_notes,
-    seen,
 )
 from dispatch.admin.links import Link
 from dispatch.core.routing import Target
@@ -34,7 +33,7 @@ def of_queue(name: str, pages: Pages) -> Explained:
     senders = usage(snapshot).by_queue.get(name, [])
     pages.learn(senders[:MOST_SHOWN])
     section.notes = concern_notes([name])
-    section.facts = [(_("on the broker"), shown) for _name, shown in seen([name])]
+    section.facts = [(_("on the broker"), shown) for _name, shown in pages.seen([name])]
     if queue.bindings:
         keys = (f"{binding.exchange} ({binding.routing_key})" for binding in queue.bindings)
         section.facts.append((_("bound to"), widgets.listed(list(keys)[:MOST_SHOWN])))
@@ -62,7 +61,7 @@ def of_exchange(name: str, pages: Pages) -> Explained:
     ]
     names = list(dict.fromkeys(queue for queue, _key in bound))
     pages.learn(senders[:MOST_SHOWN], names=names[:MOST_SHOWN])
-    section.facts = seen(names)
+    section.facts = pages.seen(names)
     if not senders:
         section.notes.append(Note("cancelled", _("unused"), _("No registered task goes here by itself.")))
     rows = [[pages.queue(queue), Link(key)] for queue, key in bound[:MOST_SHOWN]]

@@ -18,7 +18,6 @@ from dispatch.admin.explanations.section import (
     Table,
     commands,
     concern_notes,
-    seen,
 )
 from dispatch.admin.links import Link
 from dispatch.conf import conf
@@ -54,7 +53,7 @@ def of_task(name: str, pages: Pages) -> Explained:
         text = _("A router callable has a say: this is where a call without arguments goes.")
         section.notes.append(Note("pending", _("depends on the arguments"), text))
     if found.destination:
-        _add_destination(section, found.destination)
+        _add_destination(section, found.destination, pages)
     section.tables = [_keys(found, pages), _steps(lines, len(found.steps), pages)]
     return section
 
@@ -89,9 +88,9 @@ def of_route(row: Route, pages: Pages) -> Explained:
     return section
 
 
-def _add_destination(section: Explained, found: Destination) -> None:
+def _add_destination(section: Explained, found: Destination, pages: Pages) -> None:
     section.facts.append((_("goes to"), in_one_sentence.place(found)))
-    section.facts += seen(found.queues)
+    section.facts += pages.seen(found.queues)
     section.notes += concern_notes(found.queues)
     section.commands = commands(found)
 

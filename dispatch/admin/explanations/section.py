@@ -48,6 +48,11 @@ class Table:
     more: int = 0
     is_folded: bool = False
 
+    @property
+    def named_cells(self) -> list[list[tuple[Text, Link]]]:
+        """The rows, each cell with the name of its column."""
+        return [[*zip(self.columns, row, strict=True)] for row in self.rows]
+
     def without_empty_columns(self) -> Table:
         """Return the table without the columns that say nothing in any row."""
         kept = [
@@ -99,6 +104,10 @@ class Pages:
     def queue(self, name: str) -> Link:
         """Return a link to a queue."""
         return Link(name, self._urls.get(("queue", name), ""))
+
+    def seen(self, names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
+        """Return a fact per queue, which the page's script fills with what the broker shows of it."""
+        return [(name, broker_state.look(self._site, [name])) for name in list(names)[:MOST_SHOWN]]
 
     def _learn(self, model: Any, kind: str, names: set[str]) -> None:
         if not names or not links.viewable(self._site, self._request, model):
@@ -193,8 +202,3 @@ def commands(destination: routing.Destination) -> list[str]:
         return [launch.command for launch in launches_for(destination)]
     except ConfigurationError as error:
         return [f"# {error}"]
-
-
-def seen(names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
-    """Return a fact per queue, which the page's script fills with what the broker shows of it."""
-    return [(name, broker_state.look([name])) for name in list(names)[:MOST_SHOWN]]

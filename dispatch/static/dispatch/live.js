@@ -12,6 +12,12 @@
         return made;
     };
 
+    // What stands between backticks is code.
+    const withCommands = (text) =>
+        text.split(/`([^`]+)`/).map((part, at) => (at % 2 ? element("code", "", part) : part));
+
+    const tooltip = (seen) => [seen.note.replaceAll("`", ""), seen.at].filter(Boolean).join(" – ");
+
     const fill = (place, seen) => {
         if (place.dataset.kind === "brief") {
             if (seen.kind === "active") {
@@ -19,7 +25,7 @@
                 return;
             }
             const badge = element("span", `dispatch-badge dispatch-badge-${seen.kind}`, seen.label);
-            badge.title = [seen.note, seen.at].filter(Boolean).join(" – ");
+            badge.title = tooltip(seen);
             place.replaceChildren(badge);
             return;
         }
@@ -30,9 +36,11 @@
             element("span", "dispatch-quiet", ` ${counts}`),
         ];
         if (isShort) {
-            parts[0].title = [seen.note, seen.at].filter(Boolean).join(" – ");
+            parts[0].title = tooltip(seen);
         } else if (seen.note) {
-            parts.push(element("span", "dispatch-live-note", seen.note));
+            const note = element("span", "dispatch-live-note", "");
+            note.append(...withCommands(seen.note));
+            parts.push(note);
         }
         if (seen.url) {
             const link = element("a", "dispatch-remedy", seen.remedy);

@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.one_database]
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "var" / "screenshots"
 LOOKS = {"wide": (1280, "light"), "narrow": (390, "light"), "dark": (1280, "dark")}
+#: What holds a backtick that somebody can read.
+BACKTICKS = "//body//*[contains(text(), '`') or contains(@title, '`')][not(self::script)]"
+#: Tables whose rows become cards where they have no room.
+CARDS = ".dispatch-scroll:has(> .dispatch-cards)"
 #: What axe-core does not look at, since Django's own templates and widgets make it.
 DJANGOS_OWN = {
     ".breadcrumbs": "its links differ from the text by colour alone",
@@ -116,6 +120,12 @@ def seen(page: Any, console: list[str], name: str) -> list[str]:
     width = page.viewport_size["width"]
     if page.evaluate("document.documentElement.scrollWidth") > width:
         told.append(f"wider than {width} px")
+    if page.evaluate(
+        f"Array.from(document.querySelectorAll('{CARDS}')).some((e) => e.scrollWidth > e.clientWidth)"
+    ):
+        told.append("a table that has to be scrolled sideways")
+    if page.locator(f"xpath={BACKTICKS}").count():
+        told.append("backticks, which are to be code")
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, caret="initial")
     told += barriers(page)
     console.clear()  # axe-core measures by inline styles

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from dispatch.admin.contract import SUBJECTS, with_commands
+from dispatch.admin.contract import SUBJECTS
+from dispatch.admin.widgets import with_commands
 from dispatch.api import send_task
 from dispatch.contract import KINDS
-from dispatch.models import Manifest, TaskDefinition
+from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
+from tests.unit.admin.conftest import SUMMARIZE, client_of, make_user
 
 pytestmark = pytest.mark.one_database
 
@@ -44,6 +48,34 @@ def test_who_may_view_tasks_alone_sees_it_without_links_elsewhere(drift):
     assert reverse("admin:dispatch_manifest_changelist") not in text
     user.user_permissions.clear()
     assert client.get(reverse(PAGE)).status_code == 403
+
+
+def test_what_one_may_not_view_is_not_named_but_counted(registry):
+    queues = [{"name": "idle", "durable": True, "arguments": {}}]
+    Manifest.objects.create(worker="w", version="1", checksum="sha256:1", offers=["other"], queues=queues)
+    Queue.objects.create(name="idle")
+    Route.objects.create(pattern="secret.route", kind="exact", queue=Queue.objects.get(name="llm"))
+    task = TaskDefinition.objects.get(name="by.hand")
+    send_task(SUMMARIZE, ["1", "text"])
+    OutboxMessage.objects.update(status="dead")
+    Trigger.objects.create(name="Secret trigger", model="notes.note", events=["created"], task=task)
+    for codenames, named in (
+        (("view_manifest",), set()),
+        (("view_manifest", "view_route"), {"secret.route"}),
+        (("view_manifest", "view_trigger"), {"Secret trigger"}),
+        (("view_manifest", "view_queue"), {"idle"}),
+        (("view_manifest", "view_taskdefinition"), {SUMMARIZE}),
+        (("view_manifest", "view_outboxmessage"), {"Dead messages"}),
+    ):
+        page = client_of(make_user("-".join(codenames), *codenames)).get(reverse(PAGE))
+        text = re.search("<ul class=.dispatch-findings.*?</ul>", page.content.decode(), re.DOTALL)[0]
+        found = {
+            each
+            for each in ("secret.route", "Secret trigger", "idle", SUMMARIZE, "Dead messages")
+            if each in text
+        }
+        assert found == named, codenames
+        assert "about what you may not view" in text
 
 
 def test_the_outbox_is_not_counted_and_no_broker_asked(

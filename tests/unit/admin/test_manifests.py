@@ -106,11 +106,18 @@ def test_what_is_no_manifest_is_refused_in_a_sentence(boss, registry, content, c
     assert not Manifest.objects.exists()
 
 
+def test_commands_in_a_complaint_are_code(boss, registry):
+    newer = manifest("a").replace('"manifest": 1', '"manifest": 2')
+    expected = "<code>celery -A worker manifest</code>"
+    assert expected in upload(boss, newer).content.decode()
+    assert expected in boss.post(reverse(APPLY), {"manifest": newer}, follow=True).content.decode()
+
+
 def test_a_file_that_could_not_be_applied_is_refused_before_it_is_read(boss, registry, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 20_000
     with mock.patch.object(documents, "read") as read:
         response = upload(boss, b" " * 10_001)
-    assert "10000 are the most" in str(response.context["form"].errors["manifest"])
+    assert "10,000 are the most" in str(response.context["form"].errors["manifest"])
     assert not read.called
 
 

@@ -92,6 +92,14 @@ def test_what_is_done_is_ticked_and_what_comes_next_has_its_command(boss, regist
     assert "manage.py dispatch results" in shown
 
 
+def test_a_step_leads_to_the_rows_there_are(boss, registry):
+    Queue.objects.update(is_default=None)
+    shown = text(boss, ANEW)
+    assert f'<a href="{reverse("admin:dispatch_queue_changelist")}">Queues</a>' in shown
+    assert reverse("admin:dispatch_queue_add") not in shown
+    assert reverse("admin:dispatch_trigger_add") in shown
+
+
 def test_the_steps_are_gone_with_the_first_result_for_good(boss, registry):
     result("of.another.project")
     assert "First steps" in text(boss)
@@ -137,9 +145,16 @@ def test_counts_lead_to_the_messages_that_they_count(viewer, overdue):
 
 def test_the_last_hour_and_day_are_charts_with_numbers_beside(viewer, overdue):
     shown = text(viewer)
-    assert re.search(r"<rect [^>]+><title>\d\d:\d\d: 1234</title>", shown)
+    assert re.search(r"<rect [^>]+><title>\d\d:\d\d: 1,234</title>", shown)
     assert "500 ms" in shown
     assert "style=" not in shown
+
+
+@pytest.mark.parametrize(("language", "expected"), [("en", "2,469.0"), ("de", "2.469,0")])
+def test_numbers_are_in_the_readers_notation_and_in_groups(viewer, overdue, settings, language, expected):
+    settings.LANGUAGE_CODE = language
+    MinuteCount.objects.update(number=12_345)
+    assert f">{expected}" in text(viewer, ANEW)
 
 
 @pytest.mark.parametrize("error", [OperationalError("no route to host"), ConfigurationError("Bad URL.")])

@@ -89,19 +89,19 @@ def test_workers_are_told_what_was_shown_and_no_more(boss, monkeypatch):
     shown = [Step("w@1", "consume", "llm", "default"), Step("w@1", "leave", "gone", "default", messages=3)]
     new = Step("w@2", "consume", "llm", "default")
     told_of = []
-    monkeypatch.setattr(queues, "plan", lambda names: Plan([*shown, new], ["A note."], ["A problem."]))
+    monkeypatch.setattr(queues, "plan", lambda names: Plan([*shown, new], ["Try `-Q`."], ["A problem."]))
     monkeypatch.setattr(queues, "carry_out", lambda steps: told_of.extend(steps) or steps)
-    monkeypatch.setattr(queues, "renew_pools", lambda steps: ["Its pool stays."])
+    monkeypatch.setattr(queues, "renew_pools", lambda steps: ["Its `pool` stays."])
     page = text(boss.get(address("apply")))
     assert "Make 3 changes" in page
-    assert "A note." in page
+    assert "Try <code>-Q</code>." in page
     assert "A problem." in page
     keys = ["w@1 consume llm", "w@1 leave gone", "w@3 consume llm"]
     told = text(boss.post(address("apply"), {"step": keys}, follow=True))
     assert told_of == shown
     assert "Worker w@1 consumes llm." in told
     assert "Worker w@1 has left gone." in told
-    assert "Its pool stays." in told
+    assert "Its <code>pool</code> stays." in told
     assert history() == [("llm", "Worker w@1 consumes llm."), ("gone", "Worker w@1 has left gone.")]
 
 

@@ -93,7 +93,7 @@ def test_a_trigger_in_code_can_be_previewed(boss, note, declared):
 
     [link] = [
         each.preview_url
-        for each in boss.get(reverse("admin:dispatch_trigger_changelist")).context["code_triggers"]
+        for each in boss.get(reverse("admin:dispatch_trigger_changelist")).context["cl"].code_triggers
     ]
     page = text(boss.post(link, {"pk": str(note.pk), "event": "updated", "changes": ""}))
     assert "All holds" in page

@@ -5,6 +5,8 @@ import re
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -505,6 +507,14 @@ def test_triggers_in_code_are_listed_with_the_same_facts_and_cannot_be_changed(b
     assert "long" in page
     assert "queue llm on broker default" in page
     assert reverse("admin:dispatch_trigger_code_preview") in page
+
+
+def test_what_was_sent_lately_is_counted_once_for_both_lists(boss, declared):
+    boss.post(reverse(ADD), form(COMPLETE))
+    trigger(Note, on="created", task="by.hand")(lambda note: {})
+    with CaptureQueriesContext(connection) as queries:
+        boss.get(reverse("admin:dispatch_trigger_changelist"))
+    assert sum("GROUP BY" in query["sql"] for query in queries) == 1
 
 
 # -- from a trigger to its messages ----------------------------------------------------------

@@ -127,3 +127,16 @@ def test_the_rows_of_a_table_are_known_without_counting_them():
         table = Queue._meta.db_table
         cursor.execute(f"ANALYZE TABLE {table}" if connection.vendor == "mysql" else f"ANALYZE {table}")
     assert estimated_rows(Queue, "default") >= 200
+
+
+# -- ReadableJSON -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("levels", "kind"), [(64, list), (65, str), (900, str)])
+def test_json_of_more_levels_than_anybody_can_send_comes_as_its_text(levels, kind):
+    queue = Queue.objects.create(name="a")
+    text = "[" * levels + '"[[[["' + "]" * levels
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dispatch_queue SET arguments = %s", [text])
+    queue.refresh_from_db()
+    assert isinstance(queue.arguments, kind)
