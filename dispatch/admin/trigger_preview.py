@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from dispatch.admin import links, object_messages
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
+from dispatch.admin.links import Link
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
 from dispatch.models.triggers import EVENT_LABELS
@@ -85,8 +86,7 @@ def _answered(
     )
     return {
         "answer": answer,
-        "object": str(instance),
-        "object_url": _url(site, request, instance),
+        "example": Link(str(instance), _url(site, request, instance)),
         "arguments": _arguments(answer),
         "place": place(destination) if destination else "",
         "decided_by": rule_names.decisions(answer.destination.decided_by).items(),

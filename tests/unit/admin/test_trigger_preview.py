@@ -49,7 +49,9 @@ def test_the_page_says_condition_by_condition_what_would_be_sent(boss, row, note
 
 
 def test_an_address_may_name_the_object(boss, row, note):
-    assert "does not fire" in text(boss.get(address(row), {"pk": str(note.pk)}))
+    response = boss.get(address(row), {"pk": str(note.pk)})
+    assert "does not fire" in text(response)
+    assert "object" not in response.context  # which a theme takes for a row of the page's model
 
 
 @pytest.mark.parametrize(
