@@ -134,6 +134,8 @@ def test_the_rows_of_a_table_are_known_without_counting_them():
 
 @pytest.mark.parametrize(("levels", "kind"), [(64, list), (65, str), (900, str)])
 def test_json_of_more_levels_than_anybody_can_send_comes_as_its_text(levels, kind):
+    if connection.vendor == "mysql":
+        pytest.skip("MariaDB takes JSON of 32 levels at most")
     queue = Queue.objects.create(name="a")
     text = "[" * levels + '"[[[["' + "]" * levels
     with connection.cursor() as cursor:
