@@ -64,6 +64,10 @@ matrix: $(VENV)/.installed-matrix ## Unit and integration tests on each promised
 guest: $(VENV)/.installed-matrix ## Django's own test suites with dispatch installed, on each promised version that is there
 	PYENV_VERSION=$(PYENVS) $(BIN)/nox -t guest
 
+.PHONY: package
+package: $(VENV)/.installed-matrix ## Build both distributions into dist/, check them, and try them in empty virtualenvs
+	PYENV_VERSION=$(PYENVS) $(BIN)/nox -t package
+
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## Format, lint, types, layers, templates, migrations
 	$(BIN)/ruff format --check .

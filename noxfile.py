@@ -1,5 +1,6 @@
 """`make matrix`: unit and integration tests on each promised pair of Python and Django, and on the oldest Celery.
 `make guest`: Django's own test suites on each pair, with dispatch installed.
+`make package`: both distributions, as an index takes them and as an empty virtualenv gets them.
 
 An interpreter that this machine does not have is named in the report at the end; the others are tested.
 """
@@ -7,6 +8,7 @@ An interpreter that this machine does not have is named in the report at the end
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
+PINS = ROOT / "constraints" / "dev.txt"
+DISTRIBUTIONS = ROOT / "dist"
 TESTS_FAILED, NO_TESTS_COLLECTED = 1, 5  # pytest's exit codes
 #: What a session chooses itself, and what hangs on that choice.
 CHOSEN = re.compile(r"(django|celery|kombu|amqp|billiard|vine|redis)==", re.IGNORECASE)
@@ -59,6 +63,30 @@ def guest(session: nox.Session, django: str) -> None:
     session.run("python", "-m", "tests.guest")
 
 
+@nox.session(python="3.11", tags=["package"])
+def distributions(session: nox.Session) -> None:
+    """Build both, and check what an index and an importer would see of them."""
+    session.install("-q", "build", "check-wheel-contents", "twine", "-c", str(PINS))
+    shutil.rmtree(DISTRIBUTIONS, ignore_errors=True)
+    session.env["PIP_CONSTRAINT"] = session.env["PIP_BUILD_CONSTRAINT"] = str(PINS)
+    for project in (ROOT, ROOT / "worker_stub" / "packages" / "celery-manifest"):
+        session.chdir(project)
+        session.run("python", "-m", "build", "--outdir", str(DISTRIBUTIONS), silent=True)
+        newest = max(DISTRIBUTIONS.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
+        session.run("check-wheel-contents", str(newest))
+    session.run("twine", "check", "--strict", *map(str, DISTRIBUTIONS.iterdir()))
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], tags=["package"])
+@nox.parametrize("wheel,script", [("django_celery_dispatch", "dispatch"), ("celery_manifest", "manifest")])
+def wheel(session: nox.Session, wheel: str, script: str) -> None:
+    """What `distributions` has built, in an empty virtualenv and away from the checkout."""
+    [built] = DISTRIBUTIONS.glob(f"{wheel}-*.whl")
+    session.install("-q", "--reinstall-package", wheel, str(built), "-c", str(PINS))
+    session.chdir(session.create_tmp())
+    session.run("python", str(ROOT / "tests" / "package" / f"try_{script}.py"))
+
+
 def run(session: nox.Session, tests: Sequence[str], *requirements: str, flags: Sequence[str] = ()) -> None:
     """Run what depends on the versions: property tests look for values, and do so in `make test`."""
     install(session, *requirements)
@@ -83,7 +111,7 @@ def run(session: nox.Session, tests: Sequence[str], *requirements: str, flags: S
 
 
 def install(session: nox.Session, *requirements: str) -> None:
-    pins = (ROOT / "constraints" / "dev.txt").read_text().splitlines(keepends=True)
+    pins = PINS.read_text().splitlines(keepends=True)
     constraints = Path(session.create_tmp()) / "constraints.txt"
     constraints.write_text("".join(pin for pin in pins if not CHOSEN.match(pin)))
     session.install("-q", "-r", "requirements/test.txt", *requirements, "-c", str(constraints))
