@@ -2,6 +2,7 @@
 what operators write down as a document (``configuration``).
 """
 
+from dispatch.contract.asyncapi import asyncapi_document
 from dispatch.contract.live_manifests import ask_running
 from dispatch.contract.manifest_sync import Synced, sync
 from dispatch.contract.routing_file import routing_document
@@ -15,6 +16,7 @@ __all__ = [
     "Synced",
     "TaskUse",
     "ask_running",
+    "asyncapi_document",
     "misfits",
     "routing_document",
     "sync",

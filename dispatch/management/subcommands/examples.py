@@ -18,7 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "messages revoke": ("01a1fb0e-5c4e-791b-8e69-b3fc99ff7f97 --terminate",),
     "messages prune": ("", "--status dead --older-than 30d --yes"),
     "manifest sync": ("manifest.json --dry-run", "manifest.json --refuse-breaking", "--live"),
-    "manifest show": ("",),
+    "manifest show": ("", "--format asyncapi"),
     "verify": ("", "--live", "--manifest manifest.json --strict --format json", "--ignore C056:default"),
     "stubs": ("-o tasks.py", "-o tasks.py --check"),
     "routes list": ("",),

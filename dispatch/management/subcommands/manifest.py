@@ -28,8 +28,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("manifest", help="import a worker manifest, or show what was imported")
     actions = add_choice(parser, "action")
     _add_sync(actions.add_parser("sync", help="write what a manifest says of its tasks into the registry"))
-    show = actions.add_parser("show", help="list the imported manifests")
-    add_format(show)
+    show = actions.add_parser("show", help="list the imported manifests, or write the contract as AsyncAPI 3")
+    add_format(show, "asyncapi")
     show.set_defaults(run=run_show)
 
 
@@ -83,7 +83,10 @@ def run_sync(command: BaseCommand, options: Options) -> None:
 
 
 def run_show(command: BaseCommand, options: Options) -> None:
-    """Print the imported manifests, newest first."""
+    """Print the imported manifests, newest first, or what this service sends as an AsyncAPI document."""
+    if options["format"] == "asyncapi":
+        write_json(command, contract.asyncapi_document())
+        return
     rows = list(Manifest.objects.values("worker", "version", "checksum", "imported_at", "queues", "offers"))
     if options["format"] == "json":
         write_json(command, rows)

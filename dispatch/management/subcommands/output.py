@@ -120,10 +120,13 @@ def add_target(parser: CommandParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="default, and -: standard output")
 
 
-def add_format(parser: CommandParser) -> None:
-    """Add ``--format text|json``."""
+def add_format(parser: CommandParser, *further: str) -> None:
+    """Add ``--format text|json``, and further formats."""
     parser.add_argument(
-        "--format", choices=("text", "json"), default="text", help="json for machines (default: %(default)s)"
+        "--format",
+        choices=("text", "json", *further),
+        default="text",
+        help="json for machines (default: %(default)s)",
     )
 
 
