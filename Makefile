@@ -34,23 +34,23 @@ run: $(VENV)/.installed-web $(WORKER_VENV)/.installed ## Keep web, worker, relay
 
 ##@ Work on it
 .PHONY: test
-test: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
+test: $(VENV)/.installed-acceptance $(WORKER_VENV)/.installed ## The test suite; servers that are not there are named and skipped
 	$(BIN)/python -m tests.suites -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
+test-slow: $(VENV)/.installed-acceptance $(WORKER_VENV)/.installed ## The slow suites, which `make test` leaves out, and property tests with many examples
 	$(BIN)/python -m tests.suites --slow $(PYTEST_ARGS)
 
 .PHONY: browser
-browser: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## The admin in a real browser; pictures of its pages go to var/screenshots/
+browser: $(VENV)/.installed-acceptance $(WORKER_VENV)/.installed ## The admin in a real browser; pictures of its pages go to var/screenshots/
 	$(BIN)/python -m pytest tests/acceptance/browser $(PYTEST_ARGS)
 
 .PHONY: faults
-faults: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## Kill, stop, cut and fill up what can be, and count every message afterwards
+faults: $(VENV)/.installed-acceptance $(WORKER_VENV)/.installed ## Kill, stop, cut and fill up what can be, and count every message afterwards
 	$(BIN)/python -m tests.suites --faults $(PYTEST_ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/.installed-test $(WORKER_VENV)/.installed ## Kill, cut and restart at random under load, for MINUTES (10), and audit everything
+chaos: $(VENV)/.installed-acceptance $(WORKER_VENV)/.installed ## Kill, cut and restart at random under load, for MINUTES (10), and audit everything
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(CHAOS_ARGS)
 
 .PHONY: test-all
@@ -84,7 +84,7 @@ format: $(VENV)/.installed-lint ## Let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 .PHONY: messages
-messages: $(VENV)/.installed-test ## Gather the texts that are marked for translation, and compile the translations (needs gettext)
+messages: $(VENV)/.installed-acceptance ## Gather the texts that are marked for translation, and compile the translations (needs gettext)
 	cd dispatch && ../$(BIN)/django-admin makemessages --all --no-location --no-wrap --no-obsolete
 	sed -i '/^"POT-Creation-Date:/d' dispatch/locale/*/LC_MESSAGES/django.po
 	cd dispatch && ../$(BIN)/django-admin compilemessages
@@ -100,7 +100,7 @@ docs: $(VENV)/.installed-docs ## Build the documentation into docs/_build/html
 
 ##@ Virtualenvs
 .PHONY: venv
-venv: $(VENV)/.installed-web $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs $(WORKER_VENV)/.installed ## Build both virtualenvs with all that development needs
+venv: $(VENV)/.installed-web $(VENV)/.installed-acceptance $(VENV)/.installed-lint $(VENV)/.installed-docs $(WORKER_VENV)/.installed ## Build both virtualenvs with all that development needs
 
 .PHONY: clean
 clean: ## Remove virtualenvs, caches and everything that was built or written

@@ -98,7 +98,9 @@ def system(
             delete_queue(broker_url, *QUEUES)
 
 
-def prepare(stack: Stack, configure: str = 'call_command("configure_notes")') -> Any:
+def prepare(
+    stack: Stack, configure: str = 'call_command("configure_notes")', settings: str = "project.settings"
+) -> Any:
     """Do what `Stack.prepare` does, in one process, with a manifest that the worker is asked for once.
 
     Return what the script ``configure`` found.
@@ -110,14 +112,14 @@ def prepare(stack: Stack, configure: str = 'call_command("configure_notes")') ->
         MANIFEST.append(manifest.read_text())
     manifest.write_text(MANIFEST[0])
     steps = PREPARE.format(manifest=str(manifest)), configure, EXPORT.format(routing=str(stack.routing_file))
-    return in_django(stack, "\n".join(map(textwrap.dedent, steps)))
+    return in_django(stack, "\n".join(map(textwrap.dedent, steps)), settings=settings)
 
 
-def in_django(stack: Stack, script: str, *, expect: int = 0) -> Any:
+def in_django(stack: Stack, script: str, *, expect: int = 0, settings: str = "project.settings") -> Any:
     """Run a script in a web process of its own, and return what it gave to ``answer``."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script)],
-        env=stack.web_environment,
+        env=stack.web_environment | {"DJANGO_SETTINGS_MODULE": settings},
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,

@@ -20,6 +20,7 @@ from dispatch.contract.verification import (
 )
 from dispatch.contract.verification.evidence import Live, Offer, TaskUse, World, from_manifest, newest
 from dispatch.contract.verification.findings import KINDS, Finding, Kind
+from dispatch.contract.verification.periodic_tasks import periodic_uses
 from dispatch.core import manifest as documents
 from dispatch.models import TaskDefinition
 
@@ -74,7 +75,7 @@ def verify(
         using=using,
         snapshot=snapshot,
         rows=known.rows,
-        uses=(*_triggers(snapshot), *code),
+        uses=(*_triggers(snapshot), *periodic_uses(snapshot), *code),
         offers=newest((*answers.offers, *given), imported),
         live=Live(answers.answered, answers.reached, answers.counted) if live else None,
         messages=messages,

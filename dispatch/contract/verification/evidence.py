@@ -92,7 +92,10 @@ MOST_SUGGESTIONS = 50
 
 @dataclass(frozen=True, slots=True)
 class TaskUse:
-    """The use of a task by a trigger, in the admin or in code; ``arguments`` are None where they are not known."""
+    """The use of a task by a trigger, in the admin or in code, or by django-celery-beat.
+
+    ``arguments`` are None where they are not known.
+    """
 
     label: str
     name: str

@@ -52,9 +52,9 @@ EXPORT = "run `manage.py dispatch routes export` and start the worker with that 
 TRIGGER = Kind(
     "C001",
     "error",
-    "a trigger sends a task that no worker offers",
+    "a trigger or a periodic task sends a task that no worker offers",
     "{trigger} sends {task!r}, which {why}.",
-    "Correct the task of the trigger, or let the worker offer it again.",
+    "Correct the name of the task there, or let the worker offer it again.",
 )
 ROUTE = Kind(
     "C002",
@@ -96,16 +96,16 @@ BY_HAND = Kind(
 DEPRECATED = Kind(
     "C007",
     "warning",
-    "a trigger sends a deprecated task",
+    "a trigger or a periodic task sends a deprecated task",
     "{trigger} sends {task!r}, which is deprecated{reason}.",
-    "Let the trigger send what takes its place, before the worker drops it.",
+    "Send what takes its place, before the worker drops it.",
 )
 MAPPING = Kind(
     "C008",
     "error",
-    "a trigger's arguments do not fit the worker's parameters",
+    "the arguments of a trigger or a periodic task do not fit the worker's parameters",
     "{trigger} sends {task!r}, and its arguments do not fit {worker}: {problem}.",
-    "Correct the arguments of the trigger, or the parameters in the worker.",
+    "Correct the arguments there, or the parameters in the worker.",
 )
 UNFIT = Kind(
     "C009",

@@ -1,0 +1,1 @@
+"""A web project that has django-celery-beat."""
