@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from django.db.models import Min, Sum
+from django.db.models import Sum
+from django.db.models.expressions import Combinable
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext_lazy
@@ -168,37 +169,41 @@ def look(using: str) -> Health:
     """Look at the outbox of one database. Raises ConfigurationError for brokers that cannot be read."""
     counts = _counts(using)
     processes = list(_processes(using, counts))
-    awaited = _awaited(using)
+    awaited = _ages(_awaited(using), "published_at")
     return Health(
         processes=processes,
         queues=list(_queues(using, counts, processes)),
-        dead=_count(_messages(using).filter(status=Status.DEAD)),
-        awaited=_count(awaited, "published_at"),
-        oldest_awaited=_age(awaited, "published_at"),
+        dead=len(_ages(_messages(using).filter(status=Status.DEAD), "available_at")),
+        awaited=len(awaited),
+        oldest_awaited=min(max(awaited[0], 0.0), EVER) if awaited else None,
     )
 
 
 def waiting(using: str) -> Mapping[str, Waiting]:
     """Return what waits in the outbox for each queue, without those that nothing waits for.
 
-    As a rule that is little, and read by one query; else each queue is asked for its own.
+    It is read along the index of queues, in one query as a rule, and one more for each ``MOST_COUNTED`` messages.
     """
+    found: dict[str, Waiting] = {}
     pending = _messages(using).filter(status=Status.PENDING)
-    due_for = Epoch(database_now()) - Epoch("available_at")
-    oldest_first = list(pending.order_by("available_at").values_list("queue", due_for)[:MOST_COUNTED])
-    if len(oldest_first) == MOST_COUNTED:
-        return {name: _waiting(pending.filter(queue=name)) for name in _distinct(pending)}
-    numbers = Counter(queue for queue, _seconds in oldest_first)
-    oldest = dict(reversed(oldest_first))
-    return {
-        queue: Waiting(number, min(oldest[queue], EVER) if oldest[queue] >= 0 else None)
-        for queue, number in numbers.items()
-    }
+    rest = pending
+    for _page in range(MOST_LINES):
+        ages = rest.order_by("queue", "available_at").values_list("queue", _age("available_at"))
+        page = list(ages[:MOST_COUNTED])
+        by_queue: dict[str, list[float]] = defaultdict(list)
+        for queue, age in page:
+            by_queue[queue].append(age)
+        found |= {queue: _held(each) for queue, each in by_queue.items()}
+        if len(page) < MOST_COUNTED:
+            break
+        last = page[-1][0]  # counted in part, unless it alone fills the page
+        rest = pending.filter(**{"queue__gt" if page[0][0] == last else "queue__gte": last})
+    return found
 
 
 def waiting_for(using: str, queue: str) -> Waiting:
     """Return what waits in the outbox for one queue."""
-    return _waiting(_messages(using).filter(status=Status.PENDING, queue=queue))
+    return _held(_ages(_messages(using).filter(status=Status.PENDING, queue=queue), "available_at"))
 
 
 def lives_here(using: str, kind: str, silence: float) -> bool:
@@ -247,17 +252,19 @@ def _messages(using: str) -> OutboxQuerySet:
     return OutboxMessage.objects.using(using).order_by()
 
 
-def _count(rows: OutboxQuerySet, column: str = "available_at") -> int:
-    """Count along the index that goes on with this column: without an order, a planner may scan the table for a few."""
-    return rows.order_by(column).values("pk")[:MOST_COUNTED].count()
+def _age(column: str) -> Combinable:
+    """Return the seconds since a time of a column, by the database's clock."""
+    return Epoch(database_now()) - Epoch(column)
 
 
-def _age(rows: OutboxQuerySet, column: str) -> float | None:
-    """Return the seconds since the oldest time of a column, which an index leads to, by the database's clock."""
-    # rows, not values: those would be ordered by what MomentField selects, which no index has
-    age = Epoch(database_now()) - Epoch(column)
-    oldest: Any = rows.order_by(column).only(column).annotate(age=age).first()
-    return min(max(oldest.age, 0.0), EVER) if oldest else None
+def _ages(rows: OutboxQuerySet, column: str) -> list[float]:
+    """Return the ages of the oldest rows, by a column that an index goes on with: else a planner may scan the table."""
+    return list(rows.order_by(column).values_list(_age(column), flat=True)[:MOST_COUNTED])
+
+
+def _held(ages: Sequence[float]) -> Waiting:
+    """Return what waits, by its ages, the oldest first; what is due later has none yet."""
+    return Waiting(len(ages), min(ages[0], EVER) if ages and ages[0] >= 0 else None)
 
 
 def _counts(using: str) -> Counts:
@@ -317,22 +324,6 @@ def _queues(using: str, counts: Counts, processes: Iterable[ProcessLine]) -> Ite
             failed=recent[name, Outcome.FAILED],
             error=errors.get(name, ""),
         )
-
-
-def _waiting(rows: OutboxQuerySet) -> Waiting:
-    due = rows.filter(available_at__lte=database_now())
-    return Waiting(_count(rows), _age(due, "available_at"))
-
-
-def _distinct(pending: OutboxQuerySet) -> Iterator[str]:
-    """Yield the queues that messages wait for, each by a jump along the index that begins with them."""
-    rows = pending
-    for _jump in range(MOST_LINES):
-        name = rows.aggregate(first=Min("queue"))["first"]
-        if name is None:
-            return
-        yield name
-        rows = pending.filter(queue__gt=name)
 
 
 def _awaited(using: str) -> OutboxQuerySet:

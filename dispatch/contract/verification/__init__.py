@@ -26,7 +26,7 @@ from dispatch.models import TaskDefinition
 
 __all__ = ["KINDS", "Finding", "Kind", "Report", "TaskUse", "verify"]
 
-PARTS = (worker_checks, task_checks, route_checks, queue_checks, process_checks)
+PARTS = (worker_checks, task_checks, route_checks, queue_checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +55,16 @@ def verify(
     code: Iterable[TaskUse] = (),
     live: bool = False,
     messages: bool = True,
+    processes: bool = True,
     ignore: Set[str] = frozenset(),
 ) -> Report:
     """Compare the registry with each worker's newest word: live, else a manifest given, else the one imported last.
 
     ``using`` is the database of the outbox. ``manifests`` come with where they are from, ``code`` holds the triggers
     that are written in code, ``ignore`` ids of findings, or ``ID:SUBJECT``. With ``live``, the brokers and the running
-    workers are asked. Without ``messages``, those that wait are not counted, which reads all of them. Whatever is wrong
-    is a finding, brokers that cannot be asked included.
+    workers are asked. Without ``messages``, those that wait are not counted, which reads all of them; without
+    ``processes``, nothing is said of relay and collector. Whatever is wrong is a finding, brokers that cannot be asked
+    included.
     """
     snapshot = registry.current()
     known = Known.load(router.db_for_read(TaskDefinition))
@@ -80,7 +82,8 @@ def verify(
         live=Live(answers.answered, answers.reached, answers.counted) if live else None,
         messages=messages,
     )
-    found = [*answers.found, *(each for part in PARTS for each in part.check(world))]
+    parts = (*PARTS, process_checks) if processes else PARTS
+    found = [*answers.found, *(each for part in parts for each in part.check(world))]
     kept = [
         finding for finding in found if ignore.isdisjoint((finding.id, f"{finding.id}:{finding.subject}"))
     ]
