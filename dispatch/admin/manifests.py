@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import router
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -21,18 +21,18 @@ from django.views.decorators.http import require_POST
 from dispatch.admin import base, contract, links, manifest_changes, widgets
 from dispatch.core import manifest as documents
 from dispatch.exceptions import InvalidManifest
-from dispatch.models import Manifest
+from dispatch.models import Manifest, OutboxMessage, Route, Trigger
 from dispatch.models.write_transactions import write_transaction
 
 #: Bytes that the other fields of the form take at the most, in which the manifest is sent a second time.
 OTHER_FIELDS = 10_000
 MOST_TASKS = 100
-#: What no longer works after an import.
-EFFECTS = {
-    "trigger": _("trigger"),
-    "code": _("trigger in code"),
-    "route": _("route"),
-    "messages": _("messages"),
+#: What no longer works after an import, and whose model one must be allowed to view to be told which.
+EFFECTS: dict[str, tuple[Any, type[Model]]] = {
+    "trigger": (_("trigger"), Trigger),
+    "code": (_("trigger in code"), Trigger),
+    "route": (_("route"), Route),
+    "messages": (_("messages"), OutboxMessage),
 }
 
 
@@ -172,10 +172,17 @@ class ManifestAdmin(base.ReadOnlyAdmin):
 
     def _preview(self, request: HttpRequest, text: str) -> HttpResponse:
         synced = _sync(documents.read(text), dry_run=True)
+        effects = [
+            (label, effect)
+            for effect in synced.effects
+            for label, model in [EFFECTS[effect.kind]]
+            if links.may_view(self.admin_site, request, model)
+        ]
         return self._page(
             request,
             synced=synced,
-            effects=[(EFFECTS[effect.kind], effect) for effect in synced.effects[:MOST_TASKS]],
+            effects=effects[:MOST_TASKS],
+            hidden=len(synced.effects) - len(effects),
             sections=manifest_changes.sections(synced.difference.document(), self.admin_site, request),
             form=ApplyForm(initial={"manifest": text, "shown": synced.fingerprint}),
         )

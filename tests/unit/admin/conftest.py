@@ -39,6 +39,15 @@ def schema(required: list[str], **properties: Any) -> dict[str, Any]:
     }
 
 
+def staff(*codenames: str, name: str = "staff") -> Client:
+    """A client of a user of the admin who has these permissions and no others."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
 @pytest.fixture
 def registry(db: None) -> None:
     llm = Queue.objects.create(name="llm")

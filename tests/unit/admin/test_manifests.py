@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from dispatch import contract
 from dispatch.core import manifest as documents
-from dispatch.models import Manifest, TaskDefinition, Trigger
+from dispatch.models import Manifest, Queue, Route, TaskDefinition, Trigger
 from tests.support.registry import write_past_the_form
-from tests.unit.admin.conftest import SUMMARIZE, schema
+from tests.unit.admin.conftest import SUMMARIZE, schema, staff
 
 pytestmark = pytest.mark.one_database
 
@@ -53,6 +53,19 @@ def test_what_would_change_and_break_is_shown_and_nothing_is_changed(boss, impor
         assert expected in text
     assert Manifest.objects.count() == 1
     assert not TaskDefinition.objects.filter(name="w.new").exists()
+
+
+@pytest.mark.parametrize(
+    ("codenames", "names"),
+    [((), set()), (("view_trigger",), {"On save"}), (("view_trigger", "view_route"), {"On save", "w.old*"})],
+)
+def test_what_breaks_is_named_to_those_who_may_view_it_and_counted_for_the_others(imported, codenames, names):
+    Route.objects.create(pattern="w.old*", queue=Queue.objects.get(name="llm"))
+    client = staff("view_manifest", "sync_manifest", *codenames)
+    text = upload(client, manifest(SUMMARIZE, parameters=schema(["id"], id=TEXT))).content.decode()
+    assert {name for name in ("On save", "w.old*") if f"<strong>{name}</strong>" in text} == names
+    hidden = 2 - len(names)
+    assert ("what you may not view" in text, f"{hidden} finding" in text) == (hidden > 0, hidden > 0)
 
 
 def test_what_was_shown_is_applied_and_stands_in_the_history(boss, imported):

@@ -6,7 +6,7 @@ import re
 import uuid
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
@@ -18,7 +18,7 @@ from dispatch.exceptions import ConfigurationError
 from dispatch.models import MinuteCount, OutboxMessage, Queue
 from tests.support.odd_values import write
 from tests.support.processes import make_process
-from tests.unit.admin.conftest import PUSH, SUMMARIZE
+from tests.unit.admin.conftest import PUSH, SUMMARIZE, staff
 
 INDEX, PAGE = reverse("admin:index"), reverse("admin:app_list", args=["dispatch"])
 ANEW = reverse("admin:dispatch_overview")
@@ -32,14 +32,6 @@ PARTS = {
 
 def text(client: Client, url: str = PAGE) -> str:
     return client.get(url).content.decode()
-
-
-def staff(*codenames: str) -> Client:
-    user = User.objects.create_user("staff", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def message(**columns: object) -> OutboxMessage:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -15,6 +14,7 @@ from django.urls import reverse
 from dispatch.api import send_task
 from dispatch.models import Exchange, OutboxMessage, TaskDefinition
 from dispatch.outbox.resends import resends
+from tests.unit.admin.conftest import staff
 
 SUMMARIZE, PUSH = "worker.tasks.llm.summarize_note", "worker.tasks.ops.push_to_partner"
 FILLED = {
@@ -54,14 +54,6 @@ def send(client: Client, data: dict[str, str], task: str = SUMMARIZE, **query: A
 def errors(response: Any) -> dict[str, list[str]]:
     form = response.context["form"]
     return {**form.arguments.errors, **form.options.errors}
-
-
-def staff(*codenames: str, name: str = "staff") -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 # -- the way of a message -------------------------------------------------------------------

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.contrib.auth.models import User
 from django.urls import reverse
 
 from dispatch.api import trigger
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note
 from tests.support.registry import make_trigger
+from tests.unit.admin.conftest import staff
 
 SUMMARIZE = "worker.tasks.llm.summarize_note"
 pytestmark = pytest.mark.usefixtures("registry")
@@ -108,14 +108,6 @@ def test_a_trigger_that_is_gone_is_not_found(boss, row):
 
 
 # -- permissions ----------------------------------------------------------------------------
-
-
-def staff(*codenames: str) -> Client:
-    user = User.objects.create_user("staff", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.mark.parametrize(
