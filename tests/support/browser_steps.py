@@ -45,6 +45,24 @@ def has_value(page: Any, selector: str, value: str) -> None:
     expect(page.locator(selector)).to_have_value(value)
 
 
+def add_trigger(page: Any, task: str) -> None:
+    """Let new notes send a task that takes `note_id`, `text` and, if it is given, `sentences`."""
+    page.goto("/admin/dispatch/trigger/add/")
+    page.fill("#id_name", "Summarise new notes")
+    page.select_option("#id_model", "notes.note")
+    page.check("#id_events_0")
+    choose(page, "task", task)
+    # The form's script starts a line for each required parameter.
+    has_value(page, "#id_arguments-1-parameter", "text")
+    assert page.input_value("#id_arguments-0-parameter") == "note_id"
+    assert page.input_value("#id_arguments-0-source") == "pk"
+    assert "required" in page.locator("#arguments-0 .field-parameter").inner_text()
+    assert page.input_value("#id_arguments-2-parameter") == "sentences"
+    assert page.input_value("#id_arguments-2-source") == ""
+    page.select_option("#id_arguments-1-value-choice", "body")
+    save(page)
+
+
 def page_of(row: Any) -> str:
     """Return the address of a row's page."""
     return reverse(f"admin:dispatch_{row._meta.model_name}_change", args=[row.pk])

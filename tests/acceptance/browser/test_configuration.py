@@ -14,7 +14,7 @@ from dispatch.api import Call
 from dispatch.models import Queue, Route, TaskDefinition, Trigger
 from project.notes.models import Note
 from tests.support.brokers import delete_queue
-from tests.support.browser_steps import choose, has_value, page_of, save
+from tests.support.browser_steps import add_trigger, choose, has_value, page_of, save
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_database]
 
@@ -36,7 +36,7 @@ def test_what_is_configured_in_the_forms_makes_a_saved_note_a_message(page):
     _add(page, "queue", name="llm")
     _add(page, "route", pattern="worker.tasks.llm.*", queue="llm")
     _add(page, "taskdefinition", name=TASK, parameters=json.dumps(PARAMETERS))
-    _add_trigger(page)
+    add_trigger(page, TASK)
 
     page.goto("/admin/notes/note/add/")
     page.fill("#id_title", "Meeting")
@@ -250,23 +250,6 @@ def _add(page: Any, model: str, **columns: Any) -> None:
             choose(page, name, value)
         else:
             page.fill(f"#id_{name}", value)
-    save(page)
-
-
-def _add_trigger(page: Any) -> None:
-    page.goto("/admin/dispatch/trigger/add/")
-    page.fill("#id_name", "Summarise new notes")
-    page.select_option("#id_model", "notes.note")
-    page.check("#id_events_0")
-    choose(page, "task", TASK)
-    # The form's script starts a line for each required parameter.
-    has_value(page, "#id_arguments-1-parameter", "text")
-    assert page.input_value("#id_arguments-0-parameter") == "note_id"
-    assert page.input_value("#id_arguments-0-source") == "pk"
-    assert "required" in page.locator("#arguments-0 .field-parameter").inner_text()
-    assert page.input_value("#id_arguments-2-parameter") == "sentences"
-    assert page.input_value("#id_arguments-2-source") == ""
-    page.select_option("#id_arguments-1-value-choice", "body")
     save(page)
 
 

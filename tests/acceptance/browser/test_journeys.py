@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from dispatch.models import OutboxMessage
-from tests.support.browser_steps import save
+from dispatch.relay import Relay
+from dispatch.results import Collector
+from project.stack import Stack
+from tests.support.browser_steps import add_trigger, save
 from tests.support.registry import ARGUMENTS, PARAMETERS, TASK, make_registry, waiting
+from tests.support.stacks import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_database]
 
@@ -44,6 +50,49 @@ def test_from_nothing_to_a_message_that_says_what_it_waits_for(page):
     [message] = OutboxMessage.objects.all()
     assert json.loads(message.kwargs) == {"note_id": "7", "text": "We met.\nWe talked."}
     assert message.status == "pending"
+
+
+def test_from_an_empty_registry_to_what_a_worker_made_of_a_saved_note(
+    page, redis_url, results_url, broker_settings, tmp_path
+):
+    broker_settings(redis_url, results_url, BROKER_TIMEOUT=0.3)
+    stack = Stack(
+        tmp_path, database_url="", broker_url=redis_url, result_backend_url=results_url, start=["worker"]
+    )
+    manifest: Path = tmp_path / "manifest.json"
+    stack.write_manifest(manifest)
+
+    page.goto("/admin/dispatch/manifest/")
+    page.get_by_role("link", name="Import a manifest").click()
+    page.get_by_label("Manifest").set_input_files(manifest)
+    page.get_by_role("button", name="Show what it changes").click()
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_text("Imported the manifest of worker").wait_for()
+
+    page.goto("/admin/dispatch/queue/add/")
+    page.get_by_label("Name:", exact=True).fill("default")
+    page.get_by_label("Default queue").check()
+    save(page)
+
+    add_trigger(page, TASK)
+
+    page.goto("/admin/notes/note/add/")
+    page.get_by_label("Title").fill("Harbour")
+    page.get_by_label("Body").fill("The harbour lost its trade. Nobody knows why.")
+    save(page)
+
+    call_command("dispatch", "routes", "export", str(stack.routing_file), verbosity=0)
+    with stack:
+        assert Relay().drain() == 1
+        collector = Collector()
+        eventually(collector.sweep)
+
+    page.goto("/admin/dispatch/")
+    assert page.get_by_role("heading", name="First steps").count() == 0
+    page.goto("/admin/dispatch/outboxmessage/?status__exact=succeeded")
+    page.locator("#result_list").get_by_role("link", name=TASK).click()
+    page.locator(".dispatch-lead", has_text="succeeded").wait_for()
+    assert "The harbour lost its trade." in page.locator("#content").inner_text()
 
 
 def test_from_a_dead_message_to_its_repair(page):
