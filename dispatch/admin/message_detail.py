@@ -243,6 +243,7 @@ def _label(event: Event) -> str:
     labels = {
         "enqueued": _("enqueued"),
         "due": _("due"),
+        "claimed": _("claimed"),
         "lease ends": _("lease ends"),
         "published": _("published"),
         "started": _("started by the worker"),

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from dispatch.conf import conf
 from dispatch.models import Attempt, OutboxMessage
 
 #: A message that was due so soon after it was enqueued was due at once.
@@ -31,10 +32,9 @@ def events(
     message: OutboxMessage, finished_at: dt.datetime | None = None, started_at: dt.datetime | None = None
 ) -> list[Event]:
     """Return the events of a message; when the worker began, and when it was done, is known to its result."""
-    began = {"enqueued": message.created_at, **_due(message)}
+    began = {"enqueued": message.created_at, **_due(message), **_claimed(message)}
     ended = {
         **_ended(message),
-        "lease ends": message.lease_expires_at,
         "published": message.published_at,
         "started": started_at,
         "finished": finished_at,
@@ -60,6 +60,12 @@ def _due(message: OutboxMessage) -> dict[str, dt.datetime]:
     enqueued, due = message.created_at, message.available_at
     is_late = enqueued and due and due - enqueued > SOON  # SQLite has None for what is no time
     return {"due": due} if is_late and message.status not in OutboxMessage.REQUEUEABLE else {}
+
+
+def _claimed(message: OutboxMessage) -> dict[str, dt.datetime]:
+    """A lease is all that a claim writes: it began so long before it ends."""
+    ends = message.lease_expires_at
+    return {"claimed": ends - dt.timedelta(seconds=conf.RELAY_LEASE), "lease ends": ends} if ends else {}
 
 
 def _failures(message: OutboxMessage) -> list[Event]:

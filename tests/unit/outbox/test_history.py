@@ -35,3 +35,18 @@ def test_what_the_worker_did_stands_between_publishing_and_handling() -> None:
     )
     found = events(message, now + dt.timedelta(seconds=5), now + dt.timedelta(seconds=3))
     assert [event.kind for event in found] == ["enqueued", "published", "started", "finished", "handled"]
+
+
+def test_a_claim_began_as_long_before_its_lease_ends_as_leases_last(settings) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "RELAY_LEASE": 30}
+    ends = timezone.now() + dt.timedelta(seconds=20)
+    message = OutboxMessage.objects.create(
+        task_name="a.task",
+        status="claimed",
+        lease_token=uuid.uuid4(),
+        lease_expires_at=ends,
+        created_at=ends - dt.timedelta(seconds=90),
+        available_at=ends - dt.timedelta(seconds=90),
+    )
+    told = [(event.kind, event.at) for event in events(message)]
+    assert told[1:] == [("claimed", ends - dt.timedelta(seconds=30)), ("lease ends", ends)]
