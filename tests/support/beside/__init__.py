@@ -1,0 +1,1 @@
+"""The project with an app beside dispatch that changes the admin."""
