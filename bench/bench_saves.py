@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import process_time
 from typing import Any
 
 from harness import (
@@ -32,7 +33,8 @@ SAVES, COMMITS = 100, 20
 MANY = 1_000
 BARE, BOTH, TRIGGER = "bare save", "bare save + cursor INSERT", "save with one matching trigger"
 WITHOUT, WITH = "without dispatch", "with dispatch"
-#: How much more 1,000 triggers may seem to cost than one: the noise of the measurement, in µs.
+#: How much more 1,000 triggers may seem to cost than one: the noise of the measurement, in µs. It is CPU, for so little
+#: is lost in what a busy machine does meanwhile.
 NOISE = 2.0
 
 
@@ -101,7 +103,7 @@ def _without_trigger() -> Series:
 
     @transaction.atomic
     def saves() -> float:
-        return timed(lambda: _note().save(), SAVES)
+        return timed(lambda: _note().save(), SAVES, process_time)
 
     def without() -> float:
         with _unhooked():
@@ -154,7 +156,7 @@ def _judge_others(report: Report, found: dict[str, Any]) -> None:
     bare = statistics.median(found["few"][WITHOUT])
     most = round(max(MOST_ADDED, MOST_PART * bare), 1)
     report.row("the bare save", Figure.of(found["few"][WITHOUT]), "µs")
-    goal = Goal("P2", "added to a save of a model without trigger", most, most=True, unit="µs")
+    goal = Goal("P2", "CPU added to a save of a model without trigger", most, most=True, unit="µs")
     report.goal(goal, worst, {"SQLite": worst.value}, met=many.value - few.value <= NOISE)
 
 

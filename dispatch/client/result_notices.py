@@ -26,7 +26,7 @@ MOST = 10_000
 #: Seconds after which a subscription is made anew, for a silent network ends one without a word.
 RENEWED = 300.0
 #: Seconds after which a subscriber looks whether to stop.
-TICK = 0.2
+TICK = 0.5
 
 
 class Notices:

@@ -36,6 +36,8 @@ Status = OutboxMessage.Status
 PATIENCE = 0.1
 #: The part of a lease after which a relay starts no further publish.
 LEASE_USED = 0.7
+#: Seconds between two looks for messages that a silent relay has left.
+SWEEP_EVERY = 1.0
 #: Seconds between two looks for pending messages that a change of routes has missed; ten times as long as a look takes,
 #: where that is more.
 RESTAMP_EVERY, LOOK_SECONDS = 30.0, 3.0
@@ -68,7 +70,7 @@ class Relay:
         while not self.stop.is_set():
             worked = False
             try:
-                worked = bool(self._batch()) or self._is_walking or bool(self.batches.busy)
+                worked = self._has_work() and (bool(self._batch()) or self._is_busy)
                 failures = 0
             except (DatabaseError, InterfaceError) as error:
                 failures += 1
@@ -86,6 +88,13 @@ class Relay:
             self._open_claim.give_back()
             self._rest()
         self.close()
+
+    def _has_work(self) -> bool:
+        """Tell whether a round is due: while there is no message, one a second, for a look costs less."""
+        if self._is_idle and not self._is_busy and time.monotonic() - self._swept < SWEEP_EVERY:
+            self._is_idle = not any_due(self.using)
+            return not self._is_idle
+        return True
 
     def _pause(self) -> None:
         try:
@@ -168,6 +177,10 @@ class Relay:
         self.heart.stop()
 
     @property
+    def _is_busy(self) -> bool:
+        return self._is_walking or bool(self.batches.busy)
+
+    @property
     def _is_walking(self) -> bool:
         return self._walk is not None and not self._walk.done
 
@@ -191,7 +204,7 @@ class Relay:
         return bool(snapshot.paused or snapshot.paused_tasks) and time.monotonic() - self._walked > pause
 
     def _sweep(self) -> None:
-        if time.monotonic() - self._swept < 1.0:
+        if time.monotonic() - self._swept < SWEEP_EVERY:
             return
         self._swept = time.monotonic()
         if released := release_expired(self.using):

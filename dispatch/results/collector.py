@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from dispatch.exceptions import BrokerUnavailable
 from dispatch.heartbeats import Heart
 from dispatch.models import Process
 from dispatch.models.database import UNREADABLE, close_broken_connections
-from dispatch.results.handling import Handler, told
+from dispatch.results.handling import Found, Handler, told
 from dispatch.results.postponed import Postponed
 from dispatch.results.schedule import Schedule
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("dispatch.results")
 
 #: Seconds for which a sweep waits for a further answer, before those that are there are asked again.
 PATIENCE = 0.1
-#: Seconds in which notices gather before they are acted upon, and after which a pause looks whether to stop.
+#: Seconds in which notices gather after a sweep, and after which a pause looks whether to stop.
 GATHERING, TICK = 0.02, 0.2
 
 
@@ -49,7 +49,7 @@ class Collector:
         self._again: defaultdict[str, set[UUID]] = defaultdict(set)
         self._schedules: dict[str, Schedule] = {}
         self._asked: SideBySide[list[Outcome] | BrokerUnavailable] = SideBySide()
-        self._chunks: dict[str, Generator[list[str], int, None]] = {}
+        self._chunks: dict[str, Iterator[list[str]]] = {}
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database or result backend that is away is waited for."""
@@ -99,24 +99,28 @@ class Collector:
 
     def _pause(self, seconds: float) -> None:
         """Wait so long, or until a notice comes."""
-        until = time.monotonic() + seconds
-        self.stop.wait(min(seconds, GATHERING))
-        while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
+        began = time.monotonic()
+        while not self.stop.is_set() and (left := began + seconds - time.monotonic()) > 0:
             if self._notices.heard.wait(min(left, TICK)):
+                self.stop.wait(began + GATHERING - time.monotonic())
                 return
 
-    def _due(self, alias: str, again: list[UUID]) -> Generator[list[str], int, None]:
+    def _due(self, alias: str, again: list[UUID]) -> Iterator[list[str]]:
         schedule = self._schedules.setdefault(alias, Schedule(self.using, alias))
         return schedule.chunks(again + self._notices.take(alias))
 
     def _look(self, alias: str, again: list[UUID]) -> int:
         """Handle what a worker has written into the table of TaskResult itself."""
-        due, handled = self._due(alias, again), 0
-        task_ids = _next(due)
-        while task_ids and not self.stop.is_set():
-            now_handled = self._handler.handle(self._stored_by_worker(task_ids))
-            handled += now_handled
-            task_ids = _next(due, now_handled)
+        handled = 0
+        for task_ids in self._due(alias, again):
+            handled += self._handle(alias, self._stored_by_worker(task_ids))
+            if self.stop.is_set():
+                break
+        return handled
+
+    def _handle(self, alias: str, found: Iterable[Found]) -> int:
+        handled = self._handler.handle(found)
+        self._schedules[alias].handled += handled
         return handled
 
     def _stored_by_worker(self, task_ids: Sequence[str]) -> Iterator[TaskResult]:
@@ -136,9 +140,9 @@ class Collector:
                 logger.error("%s: %s", task_id, problem)
                 self._handler.mark([task_id], problem)
 
-    def _ask_on(self, alias: str, handled: int | None = None) -> None:
+    def _ask_on(self, alias: str) -> None:
         """Ask for the results of the next task ids that are due, if there are some."""
-        if task_ids := _next(self._chunks[alias], handled):
+        if task_ids := next(self._chunks[alias], None):
             self._asked.begin(alias, partial(_outcomes, alias, task_ids))
 
     def _answered(self, alias: str, answer: list[Outcome] | BrokerUnavailable) -> int:
@@ -148,17 +152,9 @@ class Collector:
             logger.warning("%s", answer)
             return 0
         self.backends.forget(alias)
-        handled = self._handler.handle(answer)
-        self._ask_on(alias, handled)
+        handled = self._handle(alias, answer)
+        self._ask_on(alias)
         return handled
-
-
-def _next(chunks: Generator[list[str], int, None], handled: int | None = None) -> list[str] | None:
-    """Return the next chunk, None after the last; ``handled`` tells how many of the one before were."""
-    try:
-        return chunks.send(handled)  # type: ignore[arg-type]  # the first takes None
-    except StopIteration:
-        return None
 
 
 def _outcomes(alias: str, task_ids: Sequence[str]) -> list[Outcome] | BrokerUnavailable:

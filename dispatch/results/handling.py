@@ -62,10 +62,12 @@ class Handler:
         self._stop = stop
         self._waiting: deque[Found] = deque()
         self._at_once = AT_FIRST
+        self._is_wary = False
 
     def handle(self, found: Iterable[Found]) -> int:
         """Handle results; return how many were: another collector may have been here first."""
         self._waiting = deque(each for each in found if self._postponed.is_due(each.task_id))
+        self._is_wary = bool(self._postponed.failures)
         handled = 0
         while self._waiting and not self._stop.is_set():
             self._heart.beat()  # receivers may take their time
@@ -74,7 +76,7 @@ class Handler:
             handled += self._some([self._waiting.popleft() for _ in range(size)])
         return handled
 
-    def mark(self, task_ids: Sequence[str], problem: str = "") -> int:
+    def mark(self, task_ids: Sequence[str | UUID], problem: str = "") -> int:
         """Mark messages as handled, unless they are; return how many were not."""
         rows = self._messages(task_ids)
         return rows.update(handled_at=database_now(), last_error=ascii_only(problem))
@@ -86,7 +88,9 @@ class Handler:
             return self._finish(found)
         except NotStored:  # no receiver was called yet: the odd ones are looked for by halves
             size = (len(found) + 1) // 2
-        except (DatabaseError, InterfaceError, _Lost, *UNREADABLE):
+        except _Lost:
+            size, self._is_wary = 1 if self._is_wary else len(found), True
+        except (DatabaseError, InterfaceError, *UNREADABLE):
             size = 1
         close_broken_connections()  # MariaDB ends the one over which too much came
         return sum(map(self._some, pieces(found, size)))
@@ -142,7 +146,7 @@ class Handler:
                 store(outcomes, messages, self.using, plainly=plainly)
             elif ours:
                 done, failed = self._store_and_tell(ours, outcomes, messages, plainly)
-            self._mark(done)
+            self._mark(done, messages)
         self._heart.count(_tally(messages[each.task_id], each) for each in done)
         left = ours[len(done) + len(failed) :]
         self._set_pace(len(ours) - len(left), time.monotonic() - began)
@@ -157,28 +161,30 @@ class Handler:
 
     def _set_pace(self, number: int, took: float) -> None:
         """Let a transaction, with what receivers gave to ``on_commit``, take about ``LONGEST`` seconds."""
-        pace = 2.0 if took < LONGEST else LONGEST / took
-        self._at_once = max(1, min(CHUNK, int(pace * (number or self._at_once))))
+        more = max(self._at_once, 2 * number)
+        size = more if took < LONGEST else (number or self._at_once) * LONGEST / took
+        self._at_once = max(1, min(CHUNK, int(size)))
 
-    def _lock(self, task_ids: Sequence[str]) -> dict[str, OutboxMessage]:
+    def _lock(self, task_ids: Sequence[str]) -> dict[str, Any]:
         """Return the messages whose result is still awaited; no other collector has them until the transaction ends."""
         waits = not connections[self.using].features.has_select_for_update_skip_locked
         rows = self._messages(task_ids).select_for_update(skip_locked=not waits)
         rows = rows.annotate(published_epoch=Epoch("published_at"))
-        few = rows.only("task_name", "args", "kwargs", "queue")
-        if not task_finished.has_listeners(OutboxMessage):
-            return {str(row.pk): row for row in few}
+        needed = ("task_name", "args", "kwargs", "queue")
+        if not task_finished.has_listeners(OutboxMessage):  # an instance takes twice as long
+            plain = rows.values_list("pk", *needed, "published_epoch", named=True)
+            return {str(row.pk): row for row in plain}
         try:
             return {str(row.pk): row for row in rows}
         except UNREADABLE:  # a column holds what Python cannot: who asks for it is told
-            return {str(row.pk): row for row in few}
+            return {str(row.pk): row for row in rows.only(*needed)}
 
-    def _messages(self, task_ids: Sequence[str]) -> OutboxQuerySet:
+    def _messages(self, task_ids: Sequence[str | UUID]) -> OutboxQuerySet:
         return OutboxMessage.objects.using(self.using).awaiting_result().filter(pk__in=task_ids)
 
-    def _mark(self, done: Sequence[Found]) -> None:
+    def _mark(self, done: Sequence[Found], messages: Mapping[str, Any]) -> None:
         problems = {each.task_id: each.problem for each in done if isinstance(each, Outcome) and each.problem}
-        if fine := [each.task_id for each in done if each.task_id not in problems]:
+        if fine := [messages[each.task_id].pk for each in done if each.task_id not in problems]:
             self.mark(fine)
         for task_id, problem in problems.items():
             self.mark([task_id], problem)
@@ -216,12 +222,12 @@ class Handler:
         return done, failed
 
     def _tell(self, message: OutboxMessage, result: TaskResult) -> None:
-        """Call the receivers in a savepoint."""
+        """Call the receivers; in a savepoint, which takes longer than all else of ours, while one of them fails."""
         connection: Any = connections[self.using]
         hooks = len(connection.run_on_commit)
         message.handled_at, message.last_error = timezone.now(), ""
         quiet = suppress_triggers(reason=f"while the result of task {message.pk} is handled")
-        with transaction.atomic(using=self.using), quiet:
+        with transaction.atomic(using=self.using, savepoint=self._is_wary), quiet:
             task_finished.send(sender=OutboxMessage, message=message, result=result, using=self.using)
             if is_broken(self.using):
                 raise DatabaseError("It left its transaction so that it cannot be committed.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
@@ -66,15 +66,14 @@ class Schedule:
     def __init__(self, using: str, broker: str) -> None:
         self._using = using
         self._broker = broker
+        #: How many results were handled, as the collector counts them.
+        self.handled = 0
         self._due: dict[float, float] = {}
         # What is asked many times a second: the ORM takes longer to write it than the database to answer.
         self._known: dict[Band, Compiled] = {}
 
-    def chunks(self, now: Sequence[UUID] = ()) -> Generator[list[str], int, None]:
-        """Yield the task ids that are due, some at once; take how many of those were handled.
-
-        Those of ``now`` are asked for first, if they await a result.
-        """
+    def chunks(self, now: Sequence[UUID] = ()) -> Iterator[list[str]]:
+        """Yield the task ids that are due, some at once; those of ``now`` first, if they await a result."""
         for ids in pieces(now, CHUNK):
             if awaited := self._awaiting().filter(pk__in=ids).values_list("pk", flat=True):
                 yield [*map(str, awaited)]
@@ -82,14 +81,14 @@ class Schedule:
             if time.monotonic() >= self._due.get(band.youngest, 0.0):
                 yield from self._band(band)
 
-    def _band(self, band: Band) -> Generator[list[str], int, None]:
-        asked = handled = 0
+    def _band(self, band: Band) -> Iterator[list[str]]:
+        asked, before = 0, self.handled
         ids = self._page(band, 0)
         while ids:
-            for chunk in pieces(ids, CHUNK):
-                handled += yield chunk
+            yield from pieces(ids, CHUNK)
             asked += len(ids)
-            ids = self._page(band, asked - handled) if len(ids) == PAGE else []
+            ids = self._page(band, asked - (self.handled - before)) if len(ids) == PAGE else []
+        handled = self.handled - before
         rest = REST * (asked - handled - PAID * handled - FREE)
         self._due[band.youngest] = time.monotonic() + max(band.pause, rest)
 

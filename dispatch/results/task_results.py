@@ -138,6 +138,8 @@ def _masked(message: OutboxMessage, snapshot: Snapshot) -> tuple[str | None, str
     task = snapshot.tasks.get(message.task_name)
     if task is None:  # nobody knows any more which parameters are sensitive
         return None, None
+    if not (task.sensitive or task.odd or task.parameters.unreadable):
+        return message.args, message.kwargs
     try:
         args, kwargs = task.mask(*outbox.arguments_of(message.args, message.kwargs))
         return to_json(args), to_json(kwargs)
@@ -147,7 +149,8 @@ def _masked(message: OutboxMessage, snapshot: Snapshot) -> tuple[str | None, str
 
 def current(task_ids: Sequence[str], using: str) -> dict[str, TaskResult]:
     """Return the TaskResult of each task that has one."""
-    return {row.task_id: row for row in TaskResult.objects.using(using).filter(task_id__in=task_ids)}
+    rows = TaskResult.objects.using(using).filter(task_id__in=task_ids).order_by()
+    return {row.task_id: row for row in rows}
 
 
 def put_back(task_ids: Sequence[str], before: Mapping[str, TaskResult], using: str) -> None:

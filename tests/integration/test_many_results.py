@@ -176,12 +176,33 @@ def test_a_receiver_that_fails_costs_its_own_result_alone(
     assert stored() == noted() == all_but(2, 5)
     assert awaited() == {ids[2], ids[5]}
     assert "RuntimeError: not 5" in OutboxMessage.objects.get(pk=ids[5]).last_error
-    assert sorted(called) == all_but(), "nobody else is called again"
+    assert called == [0, 1, 2, *all_but()], "once more from the start, then nobody is called again"
     assert collector.sweep() == 0, "it waits"
     receive(note)  # in place of the other
     collector.results.not_before.clear()
     assert collector.sweep() == 2
     assert stored() == noted() == all_but()
+
+
+def test_while_a_receiver_fails_for_one_nobody_else_is_called_again(
+    finished: Callable[[int], list[str]], receive: Any
+) -> None:
+    called: list[int] = []
+
+    def fail(at: int, _message: object) -> None:
+        called.append(at)
+        if at == 5:
+            raise RuntimeError
+
+    receive(fail)
+    collector = Collector()
+    counts = []
+    for _ in range(3):
+        called.clear()
+        finished(MANY)
+        collector.sweep()
+        counts.append({at: called.count(at) for at in all_but(5)})
+    assert counts == [{at: 2 if at < 5 else 1 for at in all_but(5)}, *[dict.fromkeys(all_but(5), 1)] * 2]
 
 
 def test_the_row_that_a_result_would_have_overwritten_stays_if_its_receiver_fails(

@@ -49,15 +49,12 @@ def published(*ages: float) -> list[str]:
 
 def asked(of: Schedule, *, has_ended: Callable[[str], bool] = lambda _: False) -> list[str]:
     """Return the ids that are due; those that have ended are handled at once."""
-    chunks, ids, handled = of.chunks(), [], None
-    while True:
-        try:
-            chunk = chunks.send(handled)  # type: ignore[arg-type]
-        except StopIteration:
-            return ids
+    ids = []
+    for chunk in of.chunks():
         ids += chunk
         ended = [each for each in chunk if has_ended(each)]
-        handled = OutboxMessage.objects.filter(pk__in=ended).update(handled_at=database_now())
+        of.handled += OutboxMessage.objects.filter(pk__in=ended).update(handled_at=database_now())
+    return ids
 
 
 @given(st.floats(1, 1e9), st.floats(0, 1, exclude_max=True))

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from dispatch.api import send_task
-from dispatch.relay import Relay
+from dispatch.relay import Relay, loop
 from dispatch.relay.waking_up import SHORTEST, Pauses
 from tests.support.registry import ARGUMENTS, TASK, make_registry
 
@@ -58,6 +58,23 @@ def test_an_idle_relay_asks_once_and_finds_what_comes(settings: Any) -> None:
     assert min(asked(relay, queries) for _ in range(3)) == 1  # in one of them a second may be over, or five
     send_task(TASK, kwargs=ARGUMENTS)
     assert relay.step() == 1
+    relay.close()
+
+
+def test_an_idle_relay_goes_a_round_for_a_message_and_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SWEEP_EVERY", 3600.0)
+    relay = Relay()
+    assert relay._has_work(), "it has not looked yet"
+    relay.step()
+    with CaptureQueriesContext(connection) as queries:
+        assert not relay._has_work()
+    assert len(queries) == 1
+    send_task(TASK, kwargs=ARGUMENTS)
+    assert relay._has_work()
+    assert relay.step() == 1
+    relay.step()
+    monkeypatch.setattr(loop, "SWEEP_EVERY", 0.0)
+    assert relay._has_work()
     relay.close()
 
 
