@@ -176,7 +176,7 @@ class Conf:
         ),
     )
     RELAY_BATCH_SIZE = Setting(500, whole(1, 10_000))  # SQLite takes 32,766 parameters, and each row is one
-    RELAY_POLL_INTERVAL = Setting(0.09, seconds(0.001, HOUR))
+    RELAY_POLL_INTERVAL = Setting(0.08, seconds(0.001, HOUR))
     LISTEN = Setting(False, Kind(lambda value: isinstance(value, bool), "True or False"))
     RELAY_LEASE = Setting(60.0, seconds(1, YEAR))
     MAX_ATTEMPTS = Setting(12, whole(1, 1_000))
