@@ -17,6 +17,9 @@ message_published = django.dispatch.Signal()
 #: A message will not be tried again unless it is requeued. Arguments: message, using.
 message_dead = django.dispatch.Signal()
 
+#: What became of messages was counted; for the package itself (metrics). Arguments: tallies.
+messages_counted = django.dispatch.Signal()
+
 #: A result was stored. Arguments: message, result (a TaskResult), using. Receivers run inside the transaction
 #: that stores the result and marks it as handled: one that raises undoes both, and is called again later.
 task_finished = django.dispatch.Signal()

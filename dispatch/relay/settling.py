@@ -64,12 +64,12 @@ class Outcome(NamedTuple):
 
     def tally(self) -> Tally | None:
         """Return what heartbeats count; None for what was put back untried."""
+        row = self.message
         if self.destination:
-            return Tally(self.destination.queue, self.status, "", self.message.due)
-        queue = self.message.queue
+            return Tally(self.destination.queue, self.status, "", row.due, row.task_name, row.pk)
         if self.status != Status.PENDING:
-            return Tally(queue, self.status)
-        return None if self.stamp else Tally(queue, Counted.FAILED, self.error)
+            return Tally(row.queue, self.status, task=row.task_name)
+        return None if self.stamp else Tally(row.queue, Counted.FAILED, self.error, task=row.task_name)
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:

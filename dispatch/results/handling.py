@@ -259,7 +259,7 @@ def told(error: BaseException) -> str:
 
 def _tally(message: Any, found: Found) -> Tally:
     outcome = Counted.TASK_SUCCEEDED if found.status == SUCCESS else Counted.TASK_FAILED
-    return Tally(message.queue, outcome, since=message.published_epoch)
+    return Tally(message.queue, outcome, "", message.published_epoch, message.task_name, message.pk)
 
 
 def _call_alone(function: Callable[[], object], task_id: UUID) -> None:
