@@ -18,6 +18,7 @@ from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.codecs import DEFAULT_SERIALIZER, absence
 from dispatch.core.json_values import check_size, plain, to_json
+from dispatch.core.printable import log_fields
 from dispatch.core.redaction import redact, storable
 from dispatch.core.routing import Destination, Request
 from dispatch.exceptions import InvalidArguments, InvalidOption
@@ -42,7 +43,10 @@ def tell_once(task: Task) -> None:
     if task.deprecated is None or (task.name, reason) in _told:
         return
     _told.add((task.name, reason))
-    logger.warning("Task %r is deprecated by its worker%s", task.name, f": {reason}" if reason else ".")
+    why = f": {reason}" if reason else "."
+    logger.warning(
+        "Task %r is deprecated by its worker%s", task.name, why, extra=log_fields(task_name=task.name)
+    )
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
