@@ -40,16 +40,15 @@ LONGEST = 366 * 86_400.0
 class Tally(NamedTuple):
     """What became of one message, as it is counted; ``error`` belongs to an attempt that failed.
 
-    ``since`` is the time, in seconds since 1970, from which on is counted how long it took. By task count those who
-    listen to ``messages_counted``.
+    ``since`` is the time, in seconds since 1970, from which on is counted how long it took. ``message``, as far as it
+    was read, is for those who listen to ``messages_counted``.
     """
 
     queue: str
     outcome: str
     error: str = ""
     since: float = 0.0
-    task: str = ""
-    task_id: uuid.UUID | None = None
+    message: Any = None
 
 
 @dataclass(slots=True)

@@ -103,9 +103,9 @@ def _committed(rows: Iterable[tuple[str, str, str]]) -> None:
 
 
 def _count(*, tallies: Sequence[Tally], **_: Any) -> None:
-    alike: defaultdict[tuple[str, str, str], list[UUID | None]] = defaultdict(list)
+    alike: defaultdict[tuple[str, str, str], list[UUID]] = defaultdict(list)
     for tally in tallies:
-        alike[tally.outcome, tally.queue, tally.task].append(tally.task_id)
+        alike[tally.outcome, tally.queue, tally.message.task_name].append(tally.message.pk)
     if not alike:
         return
     now, snapshot = time.time(), registry.current()
@@ -118,7 +118,7 @@ def _count(*, tallies: Sequence[Tally], **_: Any) -> None:
         if outcome in TIMES:
             observe = TIMES[outcome].labels(*labels).observe
             for task_id in task_ids:
-                if task_id and task_id.version == 7:  # not where the sender chose another
+                if task_id.version == 7:  # not where the sender chose another
                     observe(max(0.0, now - (task_id.int >> 80) / 1_000))
 
 

@@ -7,6 +7,10 @@ import django.dispatch
 #: A row was inserted, in a transaction that may still roll back. Arguments: message, using.
 message_enqueued = django.dispatch.Signal()
 
+#: Rows are about to be inserted: what is added to the ``headers`` of a message, texts as a rule, goes with it to its
+#: worker. Receivers may not use the database. Arguments: messages, using.
+messages_drafted = django.dispatch.Signal()
+
 #: Rows were inserted; for the package itself (delivery at the commit, test tools), whose listening must cost the sender
 #: no query: receivers may not use the database. Arguments: messages, using.
 messages_inserted = django.dispatch.Signal()

@@ -28,7 +28,7 @@ from dispatch.models.outbox_message import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH,
 from dispatch.outbox.destination import stamp
 from dispatch.outbox.insertion import BLANK, NO_LAG, fresh_row, insert_rows
 from dispatch.registry import Snapshot, Task, current
-from dispatch.signals import message_dead, message_enqueued, messages_inserted
+from dispatch.signals import message_dead, message_enqueued, messages_drafted, messages_inserted
 
 _told: set[tuple[str, str]] = set()
 
@@ -273,6 +273,7 @@ def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
     Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
     """
     rows, listens = [each.row for each in drafts], conf.LISTEN  # a slip in the setting is told before
+    messages_drafted.send_robust(sender=OutboxMessage, messages=rows, using=using)
     insert_rows(rows, [each.lag for each in drafts], using)
     if listens and connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:

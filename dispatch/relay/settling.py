@@ -67,10 +67,10 @@ class Outcome(NamedTuple):
         """Return what heartbeats count; None for what was put back untried."""
         row = self.message
         if self.destination:
-            return Tally(self.destination.queue, self.status, "", row.due, row.task_name, row.pk)
+            return Tally(self.destination.queue, self.status, "", row.due, row)
         if self.status != Status.PENDING:
-            return Tally(row.queue, self.status, task=row.task_name)
-        return None if self.stamp else Tally(row.queue, Counted.FAILED, self.error, task=row.task_name)
+            return Tally(row.queue, self.status, message=row)
+        return None if self.stamp else Tally(row.queue, Counted.FAILED, self.error, message=row)
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:

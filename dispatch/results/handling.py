@@ -275,7 +275,7 @@ def told(error: BaseException) -> str:
 
 def _tally(message: Any, found: Found) -> Tally:
     outcome = Counted.TASK_SUCCEEDED if found.status == SUCCESS else Counted.TASK_FAILED
-    return Tally(message.queue, outcome, "", message.published_epoch, message.task_name, message.pk)
+    return Tally(message.queue, outcome, "", message.published_epoch, message)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ import textwrap
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,6 +49,10 @@ def get(token: str = "secret", sent: str = "Bearer secret", **options: Any) -> H
     return metrics.metrics_view(token, **options)(request)
 
 
+def message(task_id: uuid.UUID | None = None, task: str = TASK) -> Any:
+    return SimpleNamespace(pk=task_id or uuid.uuid4(), task_name=task)
+
+
 def scraped() -> dict[tuple[str, ...], float]:
     """What the view tells: name and values of the labels, by whose names they are sorted."""
     families = text_string_to_metric_families(get().content.decode())
@@ -81,7 +86,7 @@ def test_enqueued_is_what_was_committed() -> None:
 
 def test_outcomes_are_counted_by_queue_and_task(heart: Heart) -> None:
     outcomes = ("published", "published", "failed", "dead", "superseded", "cancelled", "task_failed")
-    heart.count(Tally("llm", outcome, task=TASK) for outcome in (*outcomes, "task_succeeded"))
+    heart.count(Tally("llm", outcome, message=message()) for outcome in (*outcomes, "task_succeeded"))
     seen = scraped()
     assert {name: seen[name, "llm", TASK] for name, *rest in seen if name.endswith("_total")} == {
         "dispatch_messages_published_total": 2,
@@ -102,21 +107,21 @@ def test_the_time_since_enqueue_is_that_since_the_task_id_was_made(
     heart: Heart, outcome: str, name: str
 ) -> None:
     a_minute_ago = uuid.UUID(int=new_task_id().int - (60_000 << 80))
-    heart.count(
-        [Tally("llm", outcome, task=TASK, task_id=task_id) for task_id in (a_minute_ago, uuid.uuid4())]
-    )
+    heart.count([Tally("llm", outcome, message=message(task_id)) for task_id in (a_minute_ago, uuid.uuid4())])
     seen = scraped()
     assert 60 <= seen[f"dispatch_enqueue_to_{name}_seconds_sum", "llm", TASK] < 300
     assert seen[f"dispatch_enqueue_to_{name}_seconds_count", "llm", TASK] == 1
 
 
 def test_an_id_of_the_future_took_no_time(heart: Heart) -> None:
-    heart.count([Tally("llm", "published", task=TASK, task_id=uuid.UUID(int=new_task_id().int + (1 << 100)))])
+    heart.count([Tally("llm", "published", message=message(uuid.UUID(int=new_task_id().int + (1 << 100))))])
     assert scraped()["dispatch_enqueue_to_publish_seconds_sum", "llm", TASK] == 0
 
 
 def test_what_the_registry_does_not_know_shares_one_label(heart: Heart) -> None:
-    heart.count(Tally(f"queue {number}", "published", task=f"task {number}") for number in range(100))
+    heart.count(
+        Tally(f"queue {number}", "published", message=message(task=f"task {number}")) for number in range(100)
+    )
     counted = {key: value for key, value in scraped().items() if key[0].endswith("published_total")}
     assert counted == {("dispatch_messages_published_total", "other", "other"): 100}
 
@@ -128,7 +133,7 @@ def test_nothing_is_counted_unless_metrics_are_served() -> None:
     with pytest.raises(UnknownTask):
         send_task("unknown")
     send_task(TASK, kwargs=ARGUMENTS)
-    Heart("default", Process.Kind.RELAY).count([Tally("llm", "published", task=TASK)])
+    Heart("default", Process.Kind.RELAY).count([Tally("llm", "published", message=message())])
     assert not [key for key in scraped() if key[0].endswith("_total")]
 
 
@@ -157,7 +162,7 @@ def test_the_state_is_that_of_the_database_whoever_looks() -> None:
 def test_a_database_that_does_not_answer_is_told_and_counts_are_served(
     heart: Heart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heart.count([Tally("llm", "published", task=TASK)])
+    heart.count([Tally("llm", "published", message=message())])
 
     def look(using: str) -> Any:
         raise DatabaseError
@@ -207,13 +212,17 @@ def run(code: str, **environment: str) -> str:
     return done.stdout
 
 
+#: Rooms that each need what an extra installs.
+EXTRAS = ("dispatch.metrics", "dispatch.tracing", "dispatch.contrib.")
+
+
 @pytest.mark.one_database
-def test_nothing_but_the_metrics_imports_the_extra() -> None:
-    told = run("""
+def test_nothing_but_metrics_and_tracing_imports_their_extras() -> None:
+    told = run(f"""
         import importlib, pkgutil, dispatch
-        sys.modules["prometheus_client"] = None
+        sys.modules["prometheus_client"] = sys.modules["opentelemetry"] = None
         for module in pkgutil.walk_packages(dispatch.__path__, "dispatch."):
-            if module.name != "dispatch.metrics" and not module.name.startswith("dispatch.contrib."):
+            if not module.name.startswith({EXTRAS}):
                 importlib.import_module(module.name)
         print("dispatch.relay" in sys.modules)
     """)
