@@ -108,8 +108,9 @@ def remember(known: dict[K, V], key: K, value: V) -> None:
 
 
 def own_headers(message: Message) -> dict[str, Any]:
-    """Return the headers that no two messages share."""
+    """Return the headers that no two messages need share; of one :class:`Shared` all have the same names."""
     return {
+        **message.headers,
         "id": message.task_id,
         "root_id": message.task_id,
         "argsrepr": message.args_repr,

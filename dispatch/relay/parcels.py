@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 from dispatch import outbox
 from dispatch.client.publisher import Parcel
 from dispatch.core.call import STORED, Call, signatures
+from dispatch.core.json_values import to_json
 from dispatch.core.message import Message, Shared, represent
 from dispatch.core.routing import Destination
 from dispatch.exceptions import InvalidOption
@@ -28,7 +30,7 @@ class Expired(Exception):
 
 @dataclass(slots=True)
 class Plan:
-    """What rows of one task, options and headers have in common.
+    """What rows of one task, options and headers, but for what is written in these, have in common.
 
     ``call`` has no arguments; ``destination`` is None until it is known, and where a router reads the arguments.
     """
@@ -44,14 +46,16 @@ class Parcels:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
 
     def of(self, row: Claimed) -> Parcel:
         """Return a row as a parcel.
 
         Raises UnreadableMessage for a row that no call would have made, Expired, UnknownTask and NoDestination.
         """
-        plan = self._plan(row)
+        _check_columns(row)
+        headers, texts = _divided(row.headers)
+        plan = self._plan(row, headers, texts)
         args, kwargs = outbox.arguments_of(row.args, row.kwargs)
         if row.expires_at is not None:
             _check_time(plan.call, row.expires_at)
@@ -65,18 +69,20 @@ class Parcels:
             represent(tuple(shown)),
             represent(shown_by_name),
             row.expires_at,
+            texts,
         )
         # what failed once might break a batch again, and leave the fate of the others unknown
         return Parcel(message, destination, row.attempts > 0)
 
-    def _plan(self, row: Claimed) -> Plan:
-        _check_columns(row)
-        key = row.task_name, row.options, row.headers
+    def _plan(self, row: Claimed, headers: str, texts: Mapping[str, str]) -> Plan:
+        key = row.task_name, row.options, headers, *texts
         plan = self._plans.get(key)
         if plan is None:
             options = _parsed(row.options)
             call = outbox.stored_call(row.task_name, options, _parsed(row.headers))
-            plan = Plan(call, options, _shared(call))
+            plan = Plan(
+                call, options, replace(_shared(call), headers=_parsed(headers)) if texts else _shared(call)
+            )
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -103,6 +109,14 @@ def _check_time(call: Call, expires: dt.datetime) -> None:
         raise outbox.unreadable(error) from None
     if expires <= timezone.now():
         raise Expired(f"Expired at {expires.isoformat()}, before it was published.")
+
+
+def _divided(text: Any) -> tuple[Any, dict[str, str]]:
+    """Return headers without those that are texts, and these."""
+    if text == "{}" or not isinstance(headers := _parsed(text), dict):
+        return text, {}
+    texts = {name: value for name, value in headers.items() if value and isinstance(value, str)}
+    return to_json({name: headers[name] for name in headers.keys() - texts}), texts
 
 
 def _parsed(text: Any) -> Any:
