@@ -16,6 +16,7 @@ import pytest
 from celery import Celery
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.db.backends.signals import connection_created
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatch import metrics
@@ -112,6 +113,22 @@ def test_each_process_serves_its_own_and_stops_doing_so_with_it(subcommand: str)
     assert runs(subcommand, "--metrics", f"127.0.0.1:{port}", meanwhile=meanwhile)
     with pytest.raises(OSError, match="refused"):
         scraped(port)
+
+
+def test_no_scrape_leaves_a_connection_to_the_database_behind() -> None:
+    opened: list[Any] = []
+
+    def note(connection: Any, **_: Any) -> None:
+        opened.append(connection)
+
+    port = closed_port()
+    connection_created.connect(note)
+    try:
+        with metrics.serve("127.0.0.1", port, "default"):
+            assert [scraped(port)["dispatch_database_up",] for _ in range(2)] == [1, 1]
+    finally:
+        connection_created.disconnect(note)
+    assert [each.connection for each in opened] == [None, None]
 
 
 def test_failed_attempts_and_dead_messages_are_counted(settings: Any) -> None:
