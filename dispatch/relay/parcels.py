@@ -13,7 +13,6 @@ from django.utils import timezone
 from dispatch import outbox
 from dispatch.client.publisher import Parcel
 from dispatch.core.call import STORED, Call, signatures
-from dispatch.core.json_values import to_json
 from dispatch.core.message import Message, Shared, represent
 from dispatch.core.routing import Destination
 from dispatch.exceptions import InvalidOption
@@ -80,9 +79,7 @@ class Parcels:
         if plan is None:
             options = _parsed(row.options)
             call = outbox.stored_call(row.task_name, options, _parsed(row.headers))
-            plan = Plan(
-                call, options, replace(_shared(call), headers=_parsed(headers)) if texts else _shared(call)
-            )
+            plan = Plan(call, options, _shared(call, _parsed(headers)))
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -112,11 +109,11 @@ def _check_time(call: Call, expires: dt.datetime) -> None:
 
 
 def _divided(text: Any) -> tuple[Any, dict[str, str]]:
-    """Return headers without those that are texts, and these."""
+    """Return headers, but for those that are texts, as JSON, and these: they are what differs, such as a trace's."""
     if text == "{}" or not isinstance(headers := _parsed(text), dict):
         return text, {}
     texts = {name: value for name, value in headers.items() if value and isinstance(value, str)}
-    return to_json({name: headers[name] for name in headers.keys() - texts}), texts
+    return json.dumps({name: value for name, value in headers.items() if name not in texts}), texts
 
 
 def _parsed(text: Any) -> Any:
@@ -127,11 +124,11 @@ def _parsed(text: Any) -> Any:
         return text
 
 
-def _shared(call: Call) -> Shared:
+def _shared(call: Call, headers: Any) -> Shared:
     return Shared(
         task=call.name,
         eta=call.eta,
-        headers=call.headers or {},
+        headers=headers or {},
         stamps=call.stamps or {},
         link=signatures(call.link),
         link_error=signatures(call.link_error),
