@@ -23,6 +23,9 @@ from dispatch.relay.claims import Claimed
 MOST_PLANS = 1_000
 
 
+NO_TEXTS: Mapping[str, str] = {}
+
+
 class Expired(Exception):
     """A message's time is over. What it says is written into its row."""
 
@@ -53,7 +56,7 @@ class Parcels:
         Raises UnreadableMessage for a row that no call would have made, Expired, UnknownTask and NoDestination.
         """
         _check_columns(row)
-        headers, texts = _divided(row.headers)
+        headers, texts = (row.headers, NO_TEXTS) if row.headers == "{}" else _divided(row.headers)
         plan = self._plan(row, headers, texts)
         args, kwargs = outbox.arguments_of(row.args, row.kwargs)
         if row.expires_at is not None:
@@ -74,7 +77,9 @@ class Parcels:
         return Parcel(message, destination, row.attempts > 0)
 
     def _plan(self, row: Claimed, headers: str, texts: Mapping[str, str]) -> Plan:
-        key = row.task_name, row.options, headers, *texts
+        key = (
+            (row.task_name, row.options, headers, *texts) if texts else (row.task_name, row.options, headers)
+        )
         plan = self._plans.get(key)
         if plan is None:
             options = _parsed(row.options)
@@ -108,10 +113,10 @@ def _check_time(call: Call, expires: dt.datetime) -> None:
         raise Expired(f"Expired at {expires.isoformat()}, before it was published.")
 
 
-def _divided(text: Any) -> tuple[Any, dict[str, str]]:
+def _divided(text: Any) -> tuple[Any, Mapping[str, str]]:
     """Return headers, but for those that are texts, as JSON, and these: they are what differs, such as a trace's."""
-    if text == "{}" or not isinstance(headers := _parsed(text), dict):
-        return text, {}
+    if not isinstance(headers := _parsed(text), dict):
+        return text, NO_TEXTS
     texts = {name: value for name, value in headers.items() if value and isinstance(value, str)}
     return json.dumps({name: value for name, value in headers.items() if name not in texts}), texts
 
