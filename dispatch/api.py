@@ -26,7 +26,13 @@ from dispatch.exceptions import (
     UnknownTask,
 )
 from dispatch.models import OutboxMessage
-from dispatch.signals import message_dead, message_enqueued, message_published, task_finished
+from dispatch.signals import (
+    message_dead,
+    message_enqueued,
+    message_published,
+    messages_drafted,
+    task_finished,
+)
 from dispatch.triggers.code_triggers import trigger
 from dispatch.triggers.hooked_queryset import HookedManager, HookedModel, HookedQuerySet
 from dispatch.typed_senders import Array, Sender, SendOptions, deprecated, sender
@@ -60,6 +66,7 @@ __all__ = [
     "message_dead",
     "message_enqueued",
     "message_published",
+    "messages_drafted",
     "result",
     "send_many",
     "send_task",

@@ -18,9 +18,10 @@ from django.db.models import Model, Q
 
 from dispatch import __version__
 from dispatch.core.redaction import storable
-from dispatch.models import MinuteCount, Process
+from dispatch.models import MinuteCount, OutboxMessage, Process
 from dispatch.models.database import database_now
 from dispatch.models.write_transactions import brief_write, write_transaction
+from dispatch.signals import messages_counted
 
 Outcome = MinuteCount.Outcome
 
@@ -39,13 +40,15 @@ LONGEST = 366 * 86_400.0
 class Tally(NamedTuple):
     """What became of one message, as it is counted; ``error`` belongs to an attempt that failed.
 
-    ``since`` is the time, in seconds since 1970, from which on is counted how long it took.
+    ``since`` is the time, in seconds since 1970, from which on is counted how long it took. ``message``, as far as it
+    was read, is for those who listen to ``messages_counted``.
     """
 
     queue: str
     outcome: str
     error: str = ""
     since: float = 0.0
+    message: Any = None
 
 
 @dataclass(slots=True)
@@ -83,8 +86,9 @@ class Heart:
 
     def count(self, tallies: Iterable[Tally | None]) -> None:
         """Count what became of messages; it is written with the next heartbeat."""
-        now = time.time()
-        for queue, outcome, error, since in filter(None, tallies):
+        now, known = time.time(), [*filter(None, tallies)]
+        messages_counted.send_robust(sender=OutboxMessage, tallies=known)
+        for queue, outcome, error, since, *_ in known:
             count = self._fresh[queue, outcome]
             count.number += 1
             if now - LONGEST < since < now:

@@ -108,14 +108,15 @@ def remember(known: dict[K, V], key: K, value: V) -> None:
 
 
 def own_headers(message: Message) -> dict[str, Any]:
-    """Return the headers that no two messages share."""
-    return {
+    """Return the headers that no two messages need share; of one :class:`Shared` all have the same names."""
+    own = {
         "id": message.task_id,
         "root_id": message.task_id,
         "argsrepr": message.args_repr,
         "kwargsrepr": message.kwargs_repr,
         "expires": message.expires and message.expires.isoformat(),
     }
+    return {**own, **message.headers} if message.headers else own
 
 
 def seconds_left(message: Message) -> float | None:

@@ -38,7 +38,8 @@ class Message(NamedTuple):
     """One task message as the client publishes it.
 
     ``args`` and ``kwargs`` are JSON texts, put on the wire as they are. ``args_repr`` and ``kwargs_repr`` are
-    what Flower and the worker's log show. Times are timezone-aware.
+    what Flower and the worker's log show. ``headers`` are texts that no other message need have, such as a trace's.
+    Times are timezone-aware.
     """
 
     shared: Shared
@@ -48,6 +49,7 @@ class Message(NamedTuple):
     args_repr: str
     kwargs_repr: str
     expires: dt.datetime | None = None
+    headers: Mapping[str, str] = {}
 
 
 def represent(value: Any) -> str:

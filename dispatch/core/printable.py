@@ -36,6 +36,14 @@ def _escaped(line: str) -> str:
     )
 
 
+def log_fields(
+    *, task_id: object = "", task_name: str = "", queue: str = "", trigger: str = ""
+) -> dict[str, str]:
+    """Return what a log record says of a message, as its ``extra``: always the same fields, named as Celery's are."""
+    fields = {"task_id": str(task_id), "task_name": task_name, "queue": queue, "trigger": trigger}
+    return {name: one_line(value) for name, value in fields.items()}
+
+
 #: Everything in the package logs to one of these, each below ``dispatch``.
 LOGGERS = ("admin", "client", "contract", "delivery", "outbox", "registry", "relay", "results", "triggers")
 

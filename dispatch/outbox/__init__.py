@@ -7,6 +7,7 @@ from __future__ import annotations
 from dispatch.outbox.destination import PAUSED_TASK, resolve, stamp
 from dispatch.outbox.enqueueing import CHANNEL, Draft, Origin, dead_draft, draft, enqueue, insert
 from dispatch.outbox.lifecycle import cancel, requeue
+from dispatch.outbox.log_fields import stored_log_fields
 from dispatch.outbox.stored_calls import arguments_of, call_of, stored_call, unreadable
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "resolve",
     "stamp",
     "stored_call",
+    "stored_log_fields",
     "unreadable",
 ]

@@ -18,6 +18,7 @@ from dispatch.conf import conf
 from dispatch.core.call import Call, due, expiry
 from dispatch.core.codecs import DEFAULT_SERIALIZER, absence
 from dispatch.core.json_values import check_size, plain, to_json
+from dispatch.core.printable import log_fields
 from dispatch.core.redaction import redact, storable
 from dispatch.core.routing import Destination, Request
 from dispatch.exceptions import InvalidArguments, InvalidOption
@@ -27,7 +28,7 @@ from dispatch.models.outbox_message import KEY_LENGTH, NAME_LENGTH, TASK_LENGTH,
 from dispatch.outbox.destination import stamp
 from dispatch.outbox.insertion import BLANK, NO_LAG, fresh_row, insert_rows
 from dispatch.registry import Snapshot, Task, current
-from dispatch.signals import message_dead, message_enqueued, messages_inserted
+from dispatch.signals import message_dead, message_enqueued, messages_drafted, messages_inserted
 
 _told: set[tuple[str, str]] = set()
 
@@ -42,7 +43,10 @@ def tell_once(task: Task) -> None:
     if task.deprecated is None or (task.name, reason) in _told:
         return
     _told.add((task.name, reason))
-    logger.warning("Task %r is deprecated by its worker%s", task.name, f": {reason}" if reason else ".")
+    why = f": {reason}" if reason else "."
+    logger.warning(
+        "Task %r is deprecated by its worker%s", task.name, why, extra=log_fields(task_name=task.name)
+    )
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
@@ -269,6 +273,7 @@ def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
     Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
     """
     rows, listens = [each.row for each in drafts], conf.LISTEN  # a slip in the setting is told before
+    messages_drafted.send_robust(sender=OutboxMessage, messages=rows, using=using)
     insert_rows(rows, [each.lag for each in drafts], using)
     if listens and connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:

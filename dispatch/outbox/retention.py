@@ -21,6 +21,7 @@ from dispatch.models import Attempt, OutboxMessage, Resend
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.models.write_transactions import brief_write, write_transaction
+from dispatch.outbox.log_fields import stored_log_fields
 
 logger = logging.getLogger("dispatch.outbox")
 Status = OutboxMessage.Status
@@ -88,7 +89,8 @@ class Pruning:
             return self._delete_at_once(ids)
         except IntegrityError:
             if len(ids) == 1:
-                logger.info("Message %s is not pruned: another table refers to it.", ids[0])
+                fields = stored_log_fields(self.using, ids)[str(ids[0])]
+                logger.info("Message %s is not pruned: another table refers to it.", ids[0], extra=fields)
                 return 0
         half = len(ids) // 2
         return self._delete(ids[:half]) + self._delete(ids[half:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from dispatch import outbox
 from dispatch.models import OutboxMessage
 from dispatch.relay.settling import Outcome
 from dispatch.signals import message_dead, message_published
@@ -16,6 +17,7 @@ Status = OutboxMessage.Status
 def announce(using: str, settled: Iterable[Outcome]) -> None:
     """Tell of outcomes that are recorded."""
     published = bool(message_published.receivers)
+    news = []
     for outcome in settled:
         if outcome.status == Status.PUBLISHED:
             if published:
@@ -23,11 +25,21 @@ def announce(using: str, settled: Iterable[Outcome]) -> None:
                 message_published.send_robust(
                     sender=OutboxMessage, message=message, destination=destination, using=using
                 )
-        elif outcome.status == Status.DEAD:
-            logger.error("%s is dead: %s", outcome.message, outcome.error)
+        elif outcome.status == Status.DEAD or outcome.error not in ("", outcome.message.last_error):
+            news.append(outcome)
+    if news:
+        _tell(using, news)
+
+
+def _tell(using: str, news: Sequence[Outcome]) -> None:
+    fields = outbox.stored_log_fields(using, [outcome.message.pk for outcome in news])
+    for outcome in news:
+        extra = fields[str(outcome.message.pk)]
+        if outcome.status == Status.DEAD:
+            logger.error("%s is dead: %s", outcome.message, outcome.error, extra=extra)
             message_dead.send_robust(sender=OutboxMessage, message=_message(using, outcome), using=using)
-        elif outcome.error and outcome.error != outcome.message.last_error:
-            logger.warning("%s waits: %s", outcome.message, outcome.error)
+        else:
+            logger.warning("%s waits: %s", outcome.message, outcome.error, extra=extra)
 
 
 def _message(using: str, outcome: Outcome) -> OutboxMessage:

@@ -18,12 +18,14 @@ from django.db import DatabaseError, InterfaceError, connections
 from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
+from dispatch.models import OutboxMessage
 from dispatch.models.database import close_broken_connections
 from dispatch.relay.announcements import announce
 from dispatch.relay.circuit_breakers import Breakers
 from dispatch.relay.claims import OpenClaim
 from dispatch.relay.publishing import Batches
 from dispatch.relay.settling import Outcome, Unsettled
+from dispatch.signals import messages_counted
 
 logger = logging.getLogger("dispatch.relay")
 
@@ -88,7 +90,11 @@ class _Delivery:
         self._record(self.batches.rest(conf.RELAY_LEASE))
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
-        announce(self.using, self._unsettled.record(outcomes))
+        settled = self._unsettled.record(outcomes)
+        if messages_counted.receivers:
+            tallies = [*filter(None, map(Outcome.tally, settled))]
+            messages_counted.send_robust(sender=OutboxMessage, tallies=tallies)
+        announce(self.using, settled)
 
 
 class _Pool:

@@ -9,6 +9,7 @@ import logging
 from django.db import connections
 from django.db.models.expressions import RawSQL
 
+from dispatch import outbox
 from dispatch.core.redaction import shorten, storable
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
@@ -49,5 +50,7 @@ def _bury(using: str, rowid: int, reason: str) -> None:
         lease_token=None,
         lease_expires_at=None,
     )
-    rows.update(id=new_task_id())
-    logger.error("A message %s: %s", "is dead" if is_dead else "has another id", reason)
+    task_id = new_task_id()
+    rows.update(id=task_id)
+    fields = outbox.stored_log_fields(using, [task_id])[str(task_id)]
+    logger.error("A message %s: %s", "is dead" if is_dead else "has another id", reason, extra=fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,13 +23,16 @@ from dispatch.relay.claims import Claimed
 MOST_PLANS = 1_000
 
 
+NO_TEXTS: Mapping[str, str] = {}
+
+
 class Expired(Exception):
     """A message's time is over. What it says is written into its row."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """What rows of one task, options and headers have in common.
+    """What rows of one task, options and headers, but for what is written in these, have in common.
 
     ``call`` has no arguments; ``destination`` is None until it is known, and where a router reads the arguments.
     """
@@ -44,14 +48,16 @@ class Parcels:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
 
     def of(self, row: Claimed) -> Parcel:
         """Return a row as a parcel.
 
         Raises UnreadableMessage for a row that no call would have made, Expired, UnknownTask and NoDestination.
         """
-        plan = self._plan(row)
+        _check_columns(row)
+        headers, texts = (row.headers, NO_TEXTS) if row.headers == "{}" else _divided(row.headers)
+        plan = self._plan(row, headers, texts)
         args, kwargs = outbox.arguments_of(row.args, row.kwargs)
         if row.expires_at is not None:
             _check_time(plan.call, row.expires_at)
@@ -65,18 +71,20 @@ class Parcels:
             represent(tuple(shown)),
             represent(shown_by_name),
             row.expires_at,
+            texts,
         )
         # what failed once might break a batch again, and leave the fate of the others unknown
         return Parcel(message, destination, row.attempts > 0)
 
-    def _plan(self, row: Claimed) -> Plan:
-        _check_columns(row)
-        key = row.task_name, row.options, row.headers
+    def _plan(self, row: Claimed, headers: str, texts: Mapping[str, str]) -> Plan:
+        key = (
+            (row.task_name, row.options, headers, *texts) if texts else (row.task_name, row.options, headers)
+        )
         plan = self._plans.get(key)
         if plan is None:
             options = _parsed(row.options)
             call = outbox.stored_call(row.task_name, options, _parsed(row.headers))
-            plan = Plan(call, options, _shared(call))
+            plan = Plan(call, options, _shared(call, _parsed(headers)))
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -105,6 +113,14 @@ def _check_time(call: Call, expires: dt.datetime) -> None:
         raise Expired(f"Expired at {expires.isoformat()}, before it was published.")
 
 
+def _divided(text: Any) -> tuple[Any, Mapping[str, str]]:
+    """Return headers, but for those that are texts, as JSON, and these: they are what differs, such as a trace's."""
+    if not isinstance(headers := _parsed(text), dict):
+        return text, NO_TEXTS
+    texts = {name: value for name, value in headers.items() if value and isinstance(value, str)}
+    return json.dumps({name: value for name, value in headers.items() if name not in texts}), texts
+
+
 def _parsed(text: Any) -> Any:
     """Return what a JSON column holds, as the model's field reads it: its text where that is no JSON."""
     try:
@@ -113,11 +129,11 @@ def _parsed(text: Any) -> Any:
         return text
 
 
-def _shared(call: Call) -> Shared:
+def _shared(call: Call, headers: Any) -> Shared:
     return Shared(
         task=call.name,
         eta=call.eta,
-        headers=call.headers or {},
+        headers=headers or {},
         stamps=call.stamps or {},
         link=signatures(call.link),
         link_error=signatures(call.link_error),

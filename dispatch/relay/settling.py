@@ -14,6 +14,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.db.models import F
 from django.db.models.expressions import RawSQL
 
+from dispatch import outbox
 from dispatch.conf import conf
 from dispatch.core.redaction import ascii_only, redact, storable
 from dispatch.core.routing import Destination
@@ -64,12 +65,12 @@ class Outcome(NamedTuple):
 
     def tally(self) -> Tally | None:
         """Return what heartbeats count; None for what was put back untried."""
+        row = self.message
         if self.destination:
-            return Tally(self.destination.queue, self.status, "", self.message.due)
-        queue = self.message.queue
+            return Tally(self.destination.queue, self.status, "", row.due, row)
         if self.status != Status.PENDING:
-            return Tally(queue, self.status)
-        return None if self.stamp else Tally(queue, Counted.FAILED, self.error)
+            return Tally(row.queue, self.status, message=row)
+        return None if self.stamp else Tally(row.queue, Counted.FAILED, self.error, message=row)
 
 
 def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -149,7 +150,8 @@ def _settle_alone(using: str, outcome: Outcome) -> list[Outcome]:
             return settle(using, [known])
         except (DataError, IntegrityError) as error:
             problem = ascii_only(redact(f"It is {outcome.status}, which cannot be recorded: {error}"))
-    logger.error("%s: %s", outcome.message, problem)
+    pk = outcome.message.pk
+    logger.error("%s: %s", outcome.message, problem, extra=outbox.stored_log_fields(using, [pk])[str(pk)])
     try:
         return settle(using, [Outcome(outcome.message, Status.DEAD, problem)])
     except (DataError, IntegrityError):

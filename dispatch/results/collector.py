@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 from django.db.models import QuerySet
 from django_celery_results.models import TaskResult
 
+from dispatch import outbox
 from dispatch.client.background_calls import SideBySide
 from dispatch.client.result_backend import READY_STATES, Outcome, finished
 from dispatch.client.result_notices import Notices
@@ -137,7 +138,8 @@ class Collector:
                 yield from list(rows.filter(task_id=task_id))
             except UNREADABLE as error:
                 problem = f"The result cannot be read: {told(error)}"
-                logger.error("%s: %s", task_id, problem)
+                fields = outbox.stored_log_fields(self.using, [task_id])[task_id]
+                logger.error("%s: %s", task_id, problem, extra=fields)
                 self._handler.mark([task_id], problem)
 
     def _ask_on(self, alias: str) -> None:

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from django.db import (
     DatabaseError,
@@ -26,6 +25,7 @@ from django.db import (
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
+from dispatch import outbox
 from dispatch.client.result_backend import SUCCESS, Outcome, unreadable
 from dispatch.core.redaction import ascii_only, redact, storable
 from dispatch.core.trigger_suppression import suppress_triggers
@@ -124,10 +124,11 @@ class Handler:
                 found.task_id,
                 wait,
                 told(error),
+                extra=self._log_fields(found.task_id),
             )
             return 0
         problem = f"The result cannot be stored: {told(error)}"
-        logger.error("%s: %s", found.task_id, problem)
+        logger.error("%s: %s", found.task_id, problem, extra=self._log_fields(found.task_id))
         return self._finish([unreadable(found.task_id, problem)], plainly=True)
 
     def _finish(self, found: Sequence[Found], *, plainly: bool = False) -> int:
@@ -233,7 +234,7 @@ class Handler:
                 raise DatabaseError("It left its transaction so that it cannot be committed.")
         for at in range(hooks, len(connection.run_on_commit)):
             savepoints, function, robust = connection.run_on_commit[at]
-            alone = partial(_call_alone, function, message.pk)
+            alone = partial(self._call_alone, function, str(message.pk))
             connection.run_on_commit[at] = (savepoints, alone, robust)
 
     def _failed(self, task_id: str, error: BaseException) -> None:
@@ -243,6 +244,7 @@ class Handler:
             task_id,
             wait,
             exc_info=error,
+            extra=self._log_fields(task_id),
         )
         text = f"A receiver of task_finished failed and is called again: {told(error)}"
         row = self._messages([task_id])  # another collector may have handled it meanwhile
@@ -252,6 +254,20 @@ class Handler:
         except DatabaseError:  # of letters, perhaps, that the table does not have
             with brief_write(self.using):
                 row.update(last_error=ascii_only(text))
+
+    def _call_alone(self, function: Callable[[], object], task_id: str) -> None:
+        """Call what a receiver gave to ``on_commit``: an error must not cost what others gave."""
+        try:
+            function()
+        except Exception:
+            logger.exception(
+                "What a receiver of task_finished gave to on_commit failed for %s; it is not called again.",
+                task_id,
+                extra=self._log_fields(task_id),
+            )
+
+    def _log_fields(self, task_id: str) -> dict[str, str]:
+        return outbox.stored_log_fields(self.using, [task_id])[task_id]
 
 
 class _Lost(Exception):
@@ -265,18 +281,7 @@ def told(error: BaseException) -> str:
 
 def _tally(message: Any, found: Found) -> Tally:
     outcome = Counted.TASK_SUCCEEDED if found.status == SUCCESS else Counted.TASK_FAILED
-    return Tally(message.queue, outcome, since=message.published_epoch)
-
-
-def _call_alone(function: Callable[[], object], task_id: UUID) -> None:
-    """Call what a receiver gave to ``on_commit``: an error must not cost what others gave."""
-    try:
-        function()
-    except Exception:
-        logger.exception(
-            "What a receiver of task_finished gave to on_commit failed for %s; it is not called again.",
-            task_id,
-        )
+    return Tally(message.queue, outcome, "", message.published_epoch, message)
 
 
 def _may_pass(error: BaseException) -> bool:

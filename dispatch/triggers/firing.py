@@ -16,6 +16,7 @@ from django.utils import timezone
 from dispatch import outbox, registry
 from dispatch.conf import conf
 from dispatch.core.call import Call
+from dispatch.core.printable import log_fields
 from dispatch.core.redaction import redact
 from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import current_suppression, suppressed
@@ -121,8 +122,10 @@ def _draft(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> out
         if conf.TRIGGER_ERRORS == "raise":
             raise
         reason = redact(f"Trigger {trigger.name!r} could not enqueue: {type(error).__name__}: {error}")
-        logger.error("%s (%s %s)", reason, trigger.model, seen.instance.pk)
-        return outbox.dead_draft(trigger.task, reason, source)
+        dead = outbox.dead_draft(trigger.task, reason, source)
+        fields = log_fields(task_id=dead.row.pk, task_name=trigger.task, trigger=trigger.name)
+        logger.error("%s (%s %s)", reason, trigger.model, seen.instance.pk, extra=fields)
+        return dead
 
 
 def make_call(trigger: AnyTrigger, seen: Event, snapshot: registry.Snapshot) -> Call:
@@ -180,4 +183,6 @@ def log_suppressed(trigger: AnyTrigger, what: str, *values: Any) -> None:
     reason = current_suppression().reason
     level = logging.INFO if reason else logging.DEBUG
     if logger.isEnabledFor(level):
-        logger.log(level, "Trigger %r is suppressed %s: %s", trigger.name, reason or "here", what % values)
+        fields = log_fields(task_name=trigger.task, trigger=trigger.name)
+        where = reason or "here"
+        logger.log(level, "Trigger %r is suppressed %s: %s", trigger.name, where, what % values, extra=fields)

@@ -15,9 +15,12 @@ from dispatch.client import amqp_frames
 from dispatch.client.amqp_confirms import Confirming
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
 from dispatch.models.database import database_now
+from dispatch.registry import current
 from dispatch.relay import Relay
+from dispatch.relay.claims import claim
+from dispatch.relay.parcels import Parcels
 from tests.integration.conftest import Broker, Fragile
-from tests.support.brokers import delete_queue, task_ids
+from tests.support.brokers import delete_queue, read_all, task_ids
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -351,3 +354,34 @@ def test_a_queue_that_the_broker_refuses_harms_no_other_of_its_batch(
         assert relay.breakers._failures == {("queue", unique): 1}, "a batch is one failure"
     finally:
         delete_queue(rabbitmq_url, unique, fine.name)
+
+
+# -- headers of their own ---------------------------------------------------------------------------
+
+
+def test_each_message_has_its_own_headers_though_they_share_all_else(broker: Broker, relay: Relay) -> None:
+    given: list[dict[str, Any]] = [
+        {"traceparent": "00-a", "n": 1},
+        {"traceparent": "00-b", "n": 1},
+        {"traceparent": "", "n": 1},
+        {"traceparent": "00-c", "n": 2},
+        {"traceparent": "00-d", "tenant": "é"},
+        {"inner": {"traceparent": "00-e"}},
+        {},
+    ]
+    sent = send_many(Call(TASK, kwargs=ARGUMENTS, headers=headers) for headers in given)
+    publish_all(relay)
+    names = {name for headers in given for name in headers}
+    found = {
+        message.headers["id"]: {name: value for name, value in message.headers.items() if name in names}
+        for message in read_all(broker.url, broker.queue)
+    }
+    assert [found[str(row.pk)] for row in sent] == given
+
+
+def test_messages_that_differ_in_the_texts_of_their_headers_are_written_by_one_form() -> None:
+    make_registry()
+    send_many(Call(TASK, kwargs=ARGUMENTS, headers={"traceparent": f"00-{n}", "n": 1}) for n in range(3))
+    parcels = Parcels(current())
+    [shared] = {parcels.of(row).message.shared for row in claim("default", 3, 60.0)}
+    assert shared.headers == {"n": 1}

@@ -37,6 +37,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "eta and expires": ({"eta": LATER}, {"expires": LATER}),
     "limits": ({"time_limit": 5.5, "soft_time_limit": 3, "ignore_result": True}, {}),
     "headers": ({"headers": {"trace": {"id": [1, 2**40, 1.5, None, True]}}}, {}),
+    "headers of its own": ({"headers": {"n": 1}}, {"headers": {"traceparent": "00-ab", "note": ODD}}),
     "stamps": ({"stamps": {"tenant": ["a", "b"]}}, {}),
     "links": ({"link": [{"task": "b"}], "link_error": [{"task": "c"}]}, {}),
     "yaml": ({"serializer": "yaml"}, {}),
@@ -59,7 +60,10 @@ def parcels(case: str, table: RoutingTable, target: Target) -> list[Parcel]:
     columns = {"args": '[1, "é"]', "kwargs": '{"a": null}', "args_repr": "(1,)", "kwargs_repr": "{}"} | own
     kind = Shared(task="tasks.a", **shared)
     destination = table.destination(target)
-    return [Parcel(Message(kind, task_id=f"6c1e-{number}", **columns), destination) for number in range(2)]
+    messages = [Message(kind, task_id=f"6c1e-{number}", **columns) for number in range(2)]
+    if own_texts := messages[1].headers:
+        messages[1] = messages[1]._replace(headers={name: f"{text} 2" for name, text in own_texts.items()})
+    return [Parcel(message, destination) for message in messages]
 
 
 def hours(milliseconds: Any) -> int:

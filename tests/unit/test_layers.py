@@ -15,7 +15,7 @@ PUBLIC = {
     "Array", "Call", "DispatchError", "HookedManager", "HookedModel", "HookedQuerySet", "InvalidArguments",
     "InvalidOption", "NoDestination", "SendError", "SendOptions", "Sender", "TaskDisabled", "TaskRetired",
     "UnknownTask", "allow_triggers", "asend_task", "deprecated", "message_dead", "message_enqueued",
-    "message_published", "result", "send_many", "sender",
+    "message_published", "messages_drafted", "result", "send_many", "sender",
     "send_task", "suppress_triggers", "task_finished", "trigger",
 }  # fmt: skip
 PLAIN = [f"dispatch.core.{module.name}" for module in pkgutil.iter_modules(core.__path__)]

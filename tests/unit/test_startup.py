@@ -19,9 +19,11 @@ ROOMS = {
     "dispatch.client",
     "dispatch.configuration",
     "dispatch.contract",
+    "dispatch.metrics",
     "dispatch.queues",
     "dispatch.relay",
     "dispatch.results",
+    "dispatch.tracing",
     "dispatch.triggers.preview",
 }
 SEND_AND_SAVE = """

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from argparse import _SubParsersAction
+from argparse import ArgumentTypeError, _SubParsersAction
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, TypeAlias
@@ -35,6 +35,43 @@ def add_database(
     """Add ``--database ALIAS``."""
     choices = tuple(connections)
     parser.add_argument("--database", dest=dest, default=default, choices=choices, metavar="ALIAS", help=text)
+
+
+def add_metrics(parser: CommandParser) -> None:
+    """Add ``--metrics [ADDRESS:]PORT``."""
+    parser.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="[ADDRESS:]PORT",
+        help="serve metrics for Prometheus, to this machine alone unless an address is given, such as 0.0.0.0",
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65_536):
+        raise ArgumentTypeError(f"{text!r} is no port, nor an address and a port such as 0.0.0.0:9464.")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextmanager
+def serving_metrics(options: Options) -> Iterator[None]:
+    """Serve metrics inside the block, if ``--metrics`` asks for them."""
+    if options["metrics"] is None:
+        yield
+        return
+    try:
+        from dispatch.metrics import serve  # with prometheus-client, which others need not have
+    except ImportError as error:
+        remedy = "pip install 'django-celery-dispatch[prometheus]'"
+        raise CommandError(f"--metrics needs prometheus-client ({error}): {remedy}") from None
+    host, port = options["metrics"]
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(serve(host, port, options["database"]))
+        except (OSError, OverflowError) as error:
+            raise CommandError(f"Metrics cannot be served at {host}:{port}: {error}") from None
+        yield
 
 
 def add_choice(parser: CommandParser, dest: str, **options: Any) -> Subparsers:

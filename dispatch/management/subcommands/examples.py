@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "relay": ("", "--once"),
+    "relay": ("", "--once", "--metrics 9464"),
     "results": ("", "--once"),
     "run": ("",),
     "status": ("", "--watch", "--check relay", "--max-age 30 --format json"),

@@ -8,7 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from django.core.management.base import BaseCommand
 from django.db import connections
 
-from dispatch.management.subcommands import Options, Subparsers, add_database, stopped_by_signal
+from dispatch.management.subcommands import (
+    Options,
+    Subparsers,
+    add_database,
+    add_metrics,
+    serving_metrics,
+    stopped_by_signal,
+)
 from dispatch.relay import Relay
 from dispatch.results import Collector
 
@@ -17,6 +24,7 @@ def add(subparsers: Subparsers) -> None:
     """Add the parser."""
     parser = subparsers.add_parser("run", help="relay and results in one process, until SIGTERM or Ctrl-C")
     parser.add_argument("--once", action="store_true", help="do what there is to do now, then exit")
+    add_metrics(parser)
     add_database(parser)
     parser.set_defaults(run=run)
 
@@ -24,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
 def run(command: BaseCommand, options: Options) -> None:
     """Relay and collect until told to stop, or until one of the two fails, which stops the other."""
     relay, collector = Relay(options["database"]), Collector(options["database"])
-    with stopped_by_signal(relay.stop, collector.stop):
+    with serving_metrics(options), stopped_by_signal(relay.stop, collector.stop):
         if options["once"]:
             command.stdout.write(f"{relay.drain()} messages published.")
             command.stdout.write(f"{collector.drain()} results handled.")
