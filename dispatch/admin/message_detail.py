@@ -15,12 +15,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, transaction
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import broker_state, lifecycle_status, links, message_list, widgets
+from dispatch.admin import broker_state, lifecycle_status, links, message_list, preview_links, widgets
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link
 from dispatch.admin.message_progress import FINISHED, Progress, progress, published_queues
@@ -177,10 +177,9 @@ def _send_again_url(message: OutboxMessage, site: admin.AdminSite, request: Http
     if row is None or not (may_send and links.viewable(site, request, TaskDefinition)):
         return ""
     try:
-        address = reverse("admin:dispatch_taskdefinition_send", args=[row.pk], current_app=site.name)
+        return links.page("dispatch_taskdefinition_send", site, row.pk, again=message.pk)
     except NoReverseMatch:  # a site of one's own may lack it
         return ""
-    return f"{address}?{urlencode({'again': message.pk})}"
 
 
 def _option(name: str, value: Any) -> str:
@@ -298,10 +297,7 @@ def _trigger(
 def _preview(message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest) -> str:
     """Return where one sees what the trigger would send for the object today, for those who may see both."""
     is_there = message_list.object_url(site, request, message) and links.viewable(site, request, Trigger)
-    if row is None or not is_there:
-        return ""
-    address = reverse("admin:dispatch_trigger_preview", args=[row.pk], current_app=site.name)
-    return f"{address}?{urlencode({'pk': message.object_pk})}"
+    return preview_links.address(site, row, message.object_pk) if row and is_there else ""
 
 
 def _message(pk: uuid.UUID, site: admin.AdminSite) -> Link:
