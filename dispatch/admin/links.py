@@ -69,6 +69,11 @@ def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | N
     return site.get_model_admin(model).has_view_permission(request)
 
 
+def followable(site: admin.AdminSite, request: HttpRequest, row: Model | None) -> str:
+    """Return the address of a row's page, "" without a row, and for those who may not see its page."""
+    return change_url(row, site.name) if row is not None and viewable(site, request, type(row)) else ""
+
+
 def may_view(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
     """Tell whether this user may view the objects of a model; where the admin has none, by the bare permission."""
     if model is None:

@@ -31,13 +31,20 @@ DECLARED_ONCE = _(
 )
 
 
-class BoundQueueInline(base.Inline):
-    """The queues that take messages from an exchange."""
+class BindingInline(base.Inline):
+    """The exchanges a queue takes messages from."""
 
     model = Binding
     extra = 0
-    autocomplete_fields = ("queue",)
+    autocomplete_fields = ("exchange",)
     formfield_overrides = widgets.JSON_IN_A_LINE
+    verbose_name_plural = _("bindings: none is needed for messages that are routed to this queue by name")
+
+
+class BoundQueueInline(BindingInline):
+    """The queues that take messages from an exchange."""
+
+    autocomplete_fields = ("queue",)
     verbose_name_plural = _("bound queues")
 
 
@@ -93,16 +100,6 @@ class QueueForm(base.BrokerForm):
                 format_html(gettext("The default queue is {}: unset it there first."), link)
             )
         return True
-
-
-class BindingInline(base.Inline):
-    """The exchanges a queue takes messages from."""
-
-    model = Binding
-    extra = 0
-    autocomplete_fields = ("exchange",)
-    formfield_overrides = widgets.JSON_IN_A_LINE
-    verbose_name_plural = _("bindings: none is needed for messages that are routed to this queue by name")
 
 
 class QueueList(PausingList):
