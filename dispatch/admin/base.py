@@ -10,11 +10,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import flatten
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AutocompleteSelect, RelatedFieldWidgetWrapper
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.db import router
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils.functional import Promise
 from django.utils.html import format_html
@@ -128,6 +130,7 @@ class Admin(_WithRowSelects, ModelAdmin):
 
     intro: str | Promise = ""
     empty_help: str | Promise = ""
+    list_class: type[ChangeList] = ChangeList
     view_on_site = False
     save_on_top = False
     form = Form
@@ -167,9 +170,30 @@ class Admin(_WithRowSelects, ModelAdmin):
             widget.can_delete_related = False  # a red cross beside a choice is taken for "clear it"
         return field
 
+    def own_page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
+        """Return a page that Django's admin does not have, in the frame of those that it has."""
+        request.current_app = self.admin_site.name  # as Django's own pages do
+        frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, template, frame | context)
+
+    def viewed_row(self, request: HttpRequest, pk: Any) -> Any:
+        """Return the row of such a page. Raises Http404, and PermissionDenied for those who may not view it."""
+        row = self.get_object(request, str(pk))
+        if row is None:
+            raise Http404
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return row
+
+    def row_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the page of a row shows beside its form."""
+        return {}
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        if row := context.get("original"):
+            context = {**self.row_context(request, row), **context}
         self._unlink(request, self.model, context["adminform"])
         for inline in context["inline_admin_formsets"]:
             self._unlink(request, inline.opts.model, inline)
@@ -210,6 +234,9 @@ class Admin(_WithRowSelects, ModelAdmin):
         return (
             write_transaction(router.db_for_write(self.model)) if request.method == "POST" else nullcontext()
         )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return self.list_class
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         return super().get_changelist_form(request, **{"form": Form, **kwargs})

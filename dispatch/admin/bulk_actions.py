@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import base, message_actions, message_window, widgets
+from dispatch.admin import base, links, message_actions, message_window, widgets
 from dispatch.admin.message_actions import MOVES, Tally
 from dispatch.models import OutboxMessage
 from dispatch.models.outbox_message import OutboxQuerySet
@@ -195,26 +193,19 @@ class BulkActions(base.ReadOnlyAdmin):
     def _page(
         self, verb: str, request: HttpRequest, ids: Sequence[uuid.UUID], **context: Any
     ) -> HttpResponse:
-        context |= {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "ids": " ".join(each.hex for each in ids),
-            "bulk": BULKS[verb],
-            "action_url": self._with_filters(request, f"bulk_{verb}"),
-            "list_url": self._with_filters(request, "changelist"),
-        }
-        request.current_app = self.admin_site.name  # as Django's own pages do
-        return TemplateResponse(request, "admin/dispatch/outboxmessage/bulk.html", context)
+        return self.own_page(
+            request,
+            "admin/dispatch/outboxmessage/bulk.html",
+            ids=" ".join(each.hex for each in ids),
+            bulk=BULKS[verb],
+            action_url=self._with_filters(request, f"bulk_{verb}"),
+            list_url=self._with_filters(request, "changelist"),
+            **context,
+        )
 
     def _with_filters(self, request: HttpRequest, name: str) -> str:
-        """Return the address of a page that leads back to the list as it was."""
-        context: dict[str, Any] = {
-            "opts": self.opts,
-            "preserved_filters": self.get_preserved_filters(request),
-        }
-        url = reverse(f"admin:dispatch_outboxmessage_{name}", current_app=self.admin_site.name)
-        return add_preserved_filters(context, url)
+        address = links.page(f"dispatch_outboxmessage_{name}", self.admin_site)
+        return links.with_filters(self, request, address)
 
 
 def _ids(text: str) -> list[uuid.UUID]:

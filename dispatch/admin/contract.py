@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -46,8 +45,9 @@ class Shown:
     remedy: SafeString
 
 
-def view(site: admin.AdminSite) -> Any:
+def view(model_admin: Any) -> Any:
     """Return the view of the page; asked by POST, brokers and workers are asked, for a few times ``BROKER_TIMEOUT``."""
+    site = model_admin.admin_site
 
     @transaction.non_atomic_requests
     def contract(request: HttpRequest) -> HttpResponse:
@@ -60,19 +60,18 @@ def view(site: admin.AdminSite) -> Any:
         report = verify(router.db_for_read(OutboxMessage), code=task_uses(), live=is_live, messages=False)
         secret = _secret(site, request)
         findings = [found for found in report.findings if found.id not in secret]
-        context = {
-            **site.each_context(request),
-            "title": _("Contract with the workers"),
-            "opts": Manifest._meta,
-            "media": site.get_model_admin(Manifest).media,
-            "report": report,
-            "findings": _shown(findings[:MOST_SHOWN], site, request),
-            "more": max(0, len(findings) - MOST_SHOWN),
-            "hidden": len(report.findings) - len(findings),
-            "is_live": is_live,
-            "may_view_manifests": links.viewable(site, request, Manifest),
-        }
-        return TemplateResponse(request, "admin/dispatch/manifest/contract.html", context)
+        page: HttpResponse = model_admin.own_page(
+            request,
+            "admin/dispatch/manifest/contract.html",
+            title=_("Contract with the workers"),
+            report=report,
+            findings=_shown(findings[:MOST_SHOWN], site, request),
+            more=max(0, len(findings) - MOST_SHOWN),
+            hidden=len(report.findings) - len(findings),
+            is_live=is_live,
+            may_view_manifests=links.viewable(site, request, Manifest),
+        )
+        return page
 
     return site.admin_view(contract)
 

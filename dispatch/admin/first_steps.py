@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
@@ -64,7 +63,7 @@ def _link(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> Li
     """Return a link to the rows there are; where there is none, to the form that adds one. Tasks are imported."""
     may_add = model is not TaskDefinition and site.get_model_admin(model).has_add_permission(request)
     page = "add" if may_add and not model._default_manager.exists() else "changelist"
-    url = reverse(f"admin:dispatch_{model._meta.model_name}_{page}", current_app=site.name)
+    url = links.page(f"dispatch_{model._meta.model_name}_{page}", site)
     return Link(str(capfirst(model._meta.verbose_name_plural)), url)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.sites import all_sites
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
@@ -44,16 +45,21 @@ def site_of(request: HttpRequest | None) -> admin.AdminSite:
     return next((site for site in all_sites if site.name == name), admin.site)
 
 
-def page(name: str, site: admin.AdminSite) -> str:
-    """Return the address of a page that is not a row's."""
-    return reverse(f"admin:{name}", current_app=site.name)
+def page(name: str, site: admin.AdminSite, /, *args: Any, **query: Any) -> str:
+    """Return the address of a page by its name, with what its query asks for."""
+    address, asked = reverse(f"admin:{name}", args=args, current_app=site.name), urlencode(query, doseq=True)
+    return f"{address}?{asked}" if asked else address
 
 
 def queue_action(site: admin.AdminSite, verb: str, pks: Iterable[Any] = ()) -> str:
     """Return the address of the page that declares or purges these queues, or tells workers of them (``apply``)."""
-    address = reverse(f"admin:dispatch_queue_{verb}", current_app=site.name)
-    query = urlencode([("pk", pk) for pk in pks])
-    return f"{address}?{query}" if query else address
+    return page(f"dispatch_queue_{verb}", site, pk=list(pks))
+
+
+def with_filters(model_admin: admin.ModelAdmin[Any], request: HttpRequest, address: str) -> str:
+    """Return an address from which one comes back to the list as it is now."""
+    filters = model_admin.get_preserved_filters(request)
+    return str(add_preserved_filters({"opts": model_admin.opts, "preserved_filters": filters}, address))
 
 
 def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
@@ -61,6 +67,11 @@ def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | N
     if model is None or not site.is_registered(model):
         return False
     return site.get_model_admin(model).has_view_permission(request)
+
+
+def followable(site: admin.AdminSite, request: HttpRequest, row: Model | None) -> str:
+    """Return the address of a row's page, "" without a row, and for those who may not see its page."""
+    return change_url(row, site.name) if row is not None and viewable(site, request, type(row)) else ""
 
 
 def may_view(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import router
 from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -112,7 +111,7 @@ class ManifestAdmin(base.ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
         return [
-            path("contract/", contract.view(self.admin_site), name="dispatch_contract"),
+            path("contract/", contract.view(self), name="dispatch_contract"),
             path("sync/", wrap(self.sync_view), name="dispatch_manifest_sync"),
             path("apply/", wrap(require_POST(self.apply_view)), name="dispatch_manifest_apply"),
             *super().get_urls(),
@@ -122,14 +121,12 @@ class ManifestAdmin(base.ReadOnlyAdmin):
         context = {"may_sync": self.has_sync_permission(request), **(extra_context or {})}
         return super().changelist_view(request, context)
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        manifest: Manifest = context["original"]
-        context["sections"] = manifest_changes.sections(manifest.changes, self.admin_site, request)
-        names = manifest.tasks.values_list("name", flat=True)[:MOST_TASKS]
-        context["tasks"] = manifest_changes.links_to(names, self.admin_site, request)
-        return super().render_change_form(request, context, *args, **kwargs)
+    def row_context(self, request: HttpRequest, row: Manifest) -> dict[str, Any]:
+        names = row.tasks.values_list("name", flat=True)[:MOST_TASKS]
+        return {
+            "sections": manifest_changes.sections(row.changes, self.admin_site, request),
+            "tasks": manifest_changes.links_to(names, self.admin_site, request),
+        }
 
     def sync_view(self, request: HttpRequest) -> HttpResponse:
         """Take a manifest in, and show what it would change."""
@@ -188,15 +185,8 @@ class ManifestAdmin(base.ReadOnlyAdmin):
         )
 
     def _page(self, request: HttpRequest, **context: Any) -> HttpResponse:
-        page = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": _("Import a manifest"),
-            "may_view_manifests": True,
-            **context,
-        }
-        return TemplateResponse(request, "admin/dispatch/manifest/sync.html", page)
+        context |= {"title": _("Import a manifest"), "may_view_manifests": True}
+        return self.own_page(request, "admin/dispatch/manifest/sync.html", **context)
 
     @admin.display(description=_("tasks now"), ordering="task_count")
     def task_count(self, manifest: Any) -> str:

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from dispatch import outbox
-from dispatch.admin import widgets
+from dispatch.admin import history, widgets
 from dispatch.models import OutboxMessage
 from dispatch.models.write_transactions import write_transaction
 from dispatch.outbox.revocation import Revocation
@@ -164,14 +162,7 @@ def write_history(request: HttpRequest, what: str, count: int, single: OutboxMes
         if single
         else ngettext("%(count)d message", "%(count)d messages", count) % {"count": count}
     )
-    LogEntry.objects.create(
-        user_id=request.user.pk or 0,  # the admin lets nobody in without a row
-        content_type=ContentType.objects.get_for_model(OutboxMessage),
-        object_id=str(single.pk) if single else None,
-        object_repr=rows[:200],
-        action_flag=CHANGE,
-        change_message=what,
-    )
+    history.write(request, OutboxMessage, what, rows, single)
 
 
 def tell_revoked(request: HttpRequest, result: Revocation) -> None:

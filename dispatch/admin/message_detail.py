@@ -15,12 +15,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, transaction
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import registry
-from dispatch.admin import broker_state, lifecycle_status, links, message_list, widgets
+from dispatch.admin import broker_state, lifecycle_status, links, message_list, preview_links, widgets
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link
 from dispatch.admin.message_progress import FINISHED, Progress, progress, published_queues
@@ -111,14 +111,14 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
     task = registry.current().tasks.get(message.task_name)
     row = _result_row(message)
     result = _result(row, site, request) if row else None
-    trigger = _trigger_row(message)
+    definition, trigger = TaskDefinition.objects.filter(name=message.task_name).first(), _trigger_row(message)
     is_at = _where(message, row, site, request)
     shown = masked_arguments(message, task)
     repeated = resends(message)
     better = transfer.better_place(message) if row is None else None
     return Detail(
         where=is_at,
-        task=_task(message, site, request),
+        task=_link(message.task_name, definition, site, request),
         arguments=[Argument(name, _json(value)) for name, value in shown],
         is_known=task is not None,
         has_masked=bool(message.broker) and (task is None or shown != arguments(message, task)),
@@ -135,7 +135,7 @@ def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest
         preview=_preview(message, trigger, site, request),
         original=_message(repeated.original, site) if repeated.original else None,
         copies=[_message(copy, site) for copy in repeated.copies[-MOST_COPIES:]],
-        again=_send_again_url(message, site, request),
+        again=_send_again_url(message, definition, site, request),
         result=result,
         spans=_spans(message, result) if result else [],
     )
@@ -169,18 +169,18 @@ def unmasked(message: OutboxMessage) -> list[Argument]:
     return [Argument(name, _json(value)) for name, value in arguments(message, task)]
 
 
-def _send_again_url(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> str:
+def _send_again_url(
+    message: OutboxMessage, row: TaskDefinition | None, site: admin.AdminSite, request: HttpRequest
+) -> str:
     """Return the address of the form that sends it as a new message, "" for those who may not."""
     was_sent = message.broker and message.status not in (Status.PENDING, Status.CLAIMED)
-    row = TaskDefinition.objects.filter(name=message.task_name).first() if was_sent else None
     may_send = request.user.has_perm("dispatch.send_taskdefinition")
-    if row is None or not (may_send and links.viewable(site, request, TaskDefinition)):
+    if row is None or not (was_sent and may_send and links.viewable(site, request, TaskDefinition)):
         return ""
     try:
-        address = reverse("admin:dispatch_taskdefinition_send", args=[row.pk], current_app=site.name)
+        return links.page("dispatch_taskdefinition_send", site, row.pk, again=message.pk)
     except NoReverseMatch:  # a site of one's own may lack it
         return ""
-    return f"{address}?{urlencode({'again': message.pk})}"
 
 
 def _option(name: str, value: Any) -> str:
@@ -275,11 +275,6 @@ def _span(start: dt.datetime, end: dt.datetime) -> str:
     return f"{widgets.number(round(seconds, 3))} s" if seconds < 60 else duration(seconds)
 
 
-def _task(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link:
-    row = TaskDefinition.objects.filter(name=message.task_name).first()
-    return _link(message.task_name, row, site, request)
-
-
 def _trigger_row(message: OutboxMessage) -> Trigger | None:
     if message.origin != OutboxMessage.Origin.TRIGGER:
         return None
@@ -298,10 +293,7 @@ def _trigger(
 def _preview(message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest) -> str:
     """Return where one sees what the trigger would send for the object today, for those who may see both."""
     is_there = message_list.object_url(site, request, message) and links.viewable(site, request, Trigger)
-    if row is None or not is_there:
-        return ""
-    address = reverse("admin:dispatch_trigger_preview", args=[row.pk], current_app=site.name)
-    return f"{address}?{urlencode({'pk': message.object_pk})}"
+    return preview_links.address(site, row, message.object_pk) if row and is_there else ""
 
 
 def _message(pk: uuid.UUID, site: admin.AdminSite) -> Link:
@@ -309,8 +301,7 @@ def _message(pk: uuid.UUID, site: admin.AdminSite) -> Link:
 
 
 def _link(text: str, row: Any, site: admin.AdminSite, request: HttpRequest) -> Link:
-    may_follow = row is not None and links.viewable(site, request, type(row))
-    return Link(text, links.change_url(row, site.name) if may_follow else "")
+    return Link(text, links.followable(site, request, row))
 
 
 def _object(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link | None:
@@ -339,8 +330,7 @@ def _result_row(message: OutboxMessage) -> Any:
 
 
 def _result(row: Any, site: admin.AdminSite, request: HttpRequest) -> Result:
-    model = type(row)
-    may_view = links.may_view(site, request, model)
+    may_view = links.may_view(site, request, type(row))
     return Result(
         status=row.status,
         text=_readable(row.result) if may_view else "",
@@ -348,7 +338,7 @@ def _result(row: Any, site: admin.AdminSite, request: HttpRequest) -> Result:
         worker=row.worker or "",
         started_at=getattr(row, "date_started", None),  # since version 2.6 of django-celery-results
         done_at=row.date_done,
-        url=links.change_url(row, site.name) if links.viewable(site, request, model) else "",
+        url=links.followable(site, request, row),
         is_hidden=not may_view,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Model, Q, QuerySet
@@ -50,13 +48,13 @@ class LogList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows = list(self.result_list)
+        rows, site = list(self.result_list), self.model_admin.admin_site
         self.result_list = rows
         states = results(rows, request)
         for row in rows:
             row.lifecycle = lifecycle_status.of(row, states.get(str(row.pk), ""))
-            row.object_url = object_url(self.model_admin.admin_site, request, row)
-            row.page_url = self._page_url(request, row)
+            row.object_url = object_url(site, request, row)
+            row.page_url = links.with_filters(self.model_admin, request, links.change_url(row, site.name))
 
     def _window(self, request: HttpRequest, found: QuerySet[Any]) -> Window:
         """Return what is looked through: rows that an index leads to, before any filter that none serves."""
@@ -83,14 +81,6 @@ class LogList(ChangeList):
                 rows = rows.filter(spec.ids)
         return message_window.of_messages(rows, "pk", start, found)
 
-    def _page_url(self, request: HttpRequest, row: OutboxMessage) -> str:
-        """Return the address of the message's page, from which one comes back to this list as it is now."""
-        context: dict[str, Any] = {
-            "opts": self.opts,
-            "preserved_filters": self.model_admin.get_preserved_filters(request),
-        }
-        return add_preserved_filters(context, links.change_url(row, self.model_admin.admin_site.name))
-
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -108,7 +98,7 @@ def sought(term: str) -> Sought:
     model, _space, pk = term.replace(":", " ").rpartition(" ")
     if model and links.find(model.strip()) is not None:
         return Sought(Q(object_model=model.strip().lower(), object_pk=pk))
-    if (task_id := _uuid(term)) is not None:
+    if (task_id := message_window.as_uuid(term)) is not None:
         return Sought(Q(pk=task_id) | _of_object(str(task_id)))
     if not term.isdecimal() and (names := _task_names(term)):
         return Sought(Q(task_name__in=names), is_indexed=False)
@@ -170,10 +160,3 @@ def _of_object(pk: str) -> Q:
 
 def _task_names(part: str) -> list[str]:
     return [name for name in registry.current().tasks if part.lower() in name.lower()]
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path
 from django.utils.decorators import method_decorator
@@ -62,34 +62,25 @@ class MessagePage(base.ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    def row_context(self, request: HttpRequest, row: OutboxMessage) -> dict[str, Any]:
         from dispatch.admin.message_detail import describe
 
-        message = self.get_object(request, object_id)
-        if message is not None and self.has_view_permission(request, message):
-            detail = describe(message, self.admin_site, request)
-            extra_context = {
-                "detail": detail,
-                "moves": [*self._moves(request, message, detail)],
-                "may_view_arguments": self.has_view_arguments_permission(request),
-                **(extra_context or {}),
-            }
-        return super().change_view(request, object_id, form_url, extra_context)
+        detail = describe(row, self.admin_site, request)
+        return {
+            "detail": detail,
+            "moves": [*self._moves(request, row, detail)],
+            "may_view_arguments": self.has_view_arguments_permission(request),
+        }
 
     @method_decorator(transaction.non_atomic_requests)
     def progress_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
         """Answer the page's script with where the message is now; a broker may be asked for that."""
         from dispatch.admin.message_detail import where
 
-        message = self._message(request, pk)
+        message = self.viewed_row(request, pk)
+        request.current_app = self.admin_site.name  # as Django's own pages do
         context = {"message": message, "where": where(message, self.admin_site, request)}
-        return self._rendered(request, "dispatch/message_progress.html", context)
+        return render(request, "dispatch/message_progress.html", context)
 
     @method_decorator(require_POST)
     def arguments_view(self, request: HttpRequest, pk: Any) -> HttpResponse:
@@ -98,29 +89,16 @@ class MessagePage(base.ReadOnlyAdmin):
 
         if not self.has_view_arguments_permission(request):
             raise PermissionDenied
-        message = self._message(request, pk)
+        message = self.viewed_row(request, pk)
         self.log_change(request, message, _("Sensitive arguments viewed."))
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Arguments"),
-            "subtitle": str(message),
-            "opts": self.opts,
-            "original": message,
-            "arguments": unmasked(message),
-        }
-        return self._rendered(request, "admin/dispatch/outboxmessage/arguments.html", context)
-
-    def _rendered(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        request.current_app = self.admin_site.name  # as Django's own pages do
-        return render(request, template, context)
-
-    def _message(self, request: HttpRequest, pk: Any) -> OutboxMessage:
-        message: OutboxMessage | None = self.get_object(request, str(pk))
-        if message is None:
-            raise Http404
-        if not self.has_view_permission(request, message):
-            raise PermissionDenied
-        return message
+        return self.own_page(
+            request,
+            "admin/dispatch/outboxmessage/arguments.html",
+            title=_("Arguments"),
+            subtitle=str(message),
+            original=message,
+            arguments=unmasked(message),
+        )
 
     def _moves(self, request: HttpRequest, message: OutboxMessage, detail: Any) -> Any:
         """Yield the verb and the label of each button."""
@@ -140,7 +118,7 @@ class MessagePage(base.ReadOnlyAdmin):
         def view(request: HttpRequest, pk: Any) -> HttpResponse:
             if not may(request):
                 raise PermissionDenied
-            message = self._message(request, pk)
+            message = self.viewed_row(request, pk)
             act(request, message)
             return HttpResponseRedirect(links.change_url(message, self.admin_site.name))
 

@@ -61,7 +61,7 @@ def _window(rows: QuerySet[Any], column: str, start: str, order: tuple[str, ...]
 def of_results(rows: QuerySet[Any], start: str) -> Window:
     """Return the messages of the newest of these results, from where an earlier window ended."""
     rows = rows.filter(_from(rows, "date_done", start)).order_by("-date_done", "-pk")
-    ids = [_uuid(task_id) for task_id in rows.values_list("task_id", flat=True)[:RESULTS]]
+    ids = [as_uuid(task_id) for task_id in rows.values_list("task_id", flat=True)[:RESULTS]]
     further = _edge(rows, "date_done", RESULTS) if len(ids) == RESULTS else ""
     return Window(Q(pk__in=[each for each in ids if each]), further=further)
 
@@ -92,8 +92,9 @@ def _beside(rows: QuerySet[Any], column: str, edge: str, beyond: str, or_same: s
     return Q(**{f"{column}__{beyond}e": at}) & (Q(**{f"{column}__{beyond}": at}) | tied)
 
 
-def _uuid(text: str) -> UUID | None:
+def as_uuid(task_id: str) -> UUID | None:
+    """Return the id of a message, None for another producer's or what is none at all."""
     try:
-        return UUID(text)
-    except ValueError:  # another producer's
+        return UUID(task_id)
+    except ValueError:
         return None

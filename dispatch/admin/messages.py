@@ -48,6 +48,7 @@ class OutboxMessageAdmin(BulkActions, MessagePage):
     empty_help = _(
         "Nothing was sent yet. Messages appear here when code calls send_task, or when a trigger fires."
     )
+    list_class = LogList
     list_display = ("task", "state", "at_queue", "source_object", "times")
     list_display_links = None
     list_filter = (StatusFilter, TimeFilter, QueueFilter, TaskFilter, ObjectFilter, "origin")
@@ -64,9 +65,6 @@ class OutboxMessageAdmin(BulkActions, MessagePage):
     class Media:
         js = ("dispatch/live.js",)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LogList]:
-        return LogList
-
     def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
         return lookup in LOOKUPS
 
@@ -81,8 +79,7 @@ class OutboxMessageAdmin(BulkActions, MessagePage):
         link = format_html('<a href="{}">{}</a>', message.page_url, widgets.dotted(message.task_name))
         if not message.last_error:
             return link
-        error = widgets.shortened(message.last_error)
-        return format_html('{}<br><small class="dispatch-quiet">{}</small>', link, error)
+        return widgets.subtitled(link, widgets.shortened(message.last_error))
 
     @admin.display(description=_("status"))
     def state(self, message: Any) -> SafeString:
@@ -90,20 +87,16 @@ class OutboxMessageAdmin(BulkActions, MessagePage):
         if message.attempts < 2:
             return badge
         text = ngettext("%(count)s attempt", "%(count)s attempts", message.attempts)
-        return format_html(
-            '{}<br><small class="dispatch-quiet">{}</small>', badge, text % {"count": message.attempts}
-        )
+        return widgets.subtitled(badge, text % {"count": message.attempts})
 
     @admin.display(description=_("queue"))
     def at_queue(self, message: Any) -> SafeString | str:
-        name = widgets.dotted(message.queue) if message.queue else widgets.EMPTY
+        if not message.queue:
+            return widgets.EMPTY
+        name = widgets.dotted(message.queue)
         if message.lifecycle[0] not in AWAITED:
             return name
-        return format_html(
-            "{} {}",
-            name,
-            broker_state.look(self.admin_site, [message.queue] if message.queue else [], "brief"),
-        )
+        return format_html("{} {}", name, broker_state.look(self.admin_site, [message.queue], "brief"))
 
     @admin.display(description=_("object"))
     def source_object(self, message: Any) -> SafeString | str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib import admin
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import reverse
 
 from dispatch.admin import base, lifecycle_status, links, message_list
 from dispatch.models import OutboxMessage
@@ -66,7 +64,7 @@ def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]
 
 def log_url(site: admin.AdminSite, **lookups: Any) -> str:
     """Return the address of the log, filtered."""
-    return f"{reverse('admin:dispatch_outboxmessage_changelist', current_app=site.name)}?{urlencode(lookups)}"
+    return links.page("dispatch_outboxmessage_changelist", site, **lookups)
 
 
 def may_see(request: HttpRequest | None, site: admin.AdminSite) -> bool:

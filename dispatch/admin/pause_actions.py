@@ -37,10 +37,8 @@ class PausingList(ChangeList):
 class PausingAdmin(ExplainedAdmin):
     """Base of the pages of rows that have a flag ``paused``."""
 
+    list_class = PausingList
     actions: Sequence[str] = ("pause", "resume")
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return PausingList
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"dispatch.pause_{self.opts.model_name}")
@@ -73,7 +71,7 @@ class PausingAdmin(ExplainedAdmin):
         badge, pause = widgets.badge("paused", _("paused")), getattr(row, "pause", None)
         if pause is None:
             return badge
-        return format_html('{} <small class="dispatch-quiet">{}</small>', badge, history.signed(pause))
+        return widgets.remarked(badge, history.signed(pause))
 
     def _set_paused(self, request: HttpRequest, queryset: QuerySet[Any], paused: bool) -> str:
         with write_transaction(queryset.db):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from django.urls import reverse
 
 from dispatch.admin import links
 from dispatch.admin.links import Link
@@ -22,14 +20,10 @@ MOST = 20
 
 def address(site: admin.AdminSite, trigger: Trigger | CodeTrigger, pk: str = "") -> str:
     """Return the address of a trigger's preview, with the object of this key."""
+    of_object = {"pk": pk} if pk else {}
     if isinstance(trigger, Trigger):
-        url = reverse("admin:dispatch_trigger_preview", args=[trigger.pk], current_app=site.name)
-        query = {}
-    else:
-        url = reverse("admin:dispatch_trigger_code_preview", current_app=site.name)
-        query = key(trigger)
-    query |= {"pk": pk} if pk else {}
-    return f"{url}?{urlencode(query)}" if query else url
+        return links.page("dispatch_trigger_preview", site, trigger.pk, **of_object)
+    return links.page("dispatch_trigger_code_preview", site, **key(trigger), **of_object)
 
 
 def key(trigger: CodeTrigger) -> dict[str, str]:

@@ -40,6 +40,7 @@ class ProcessAdmin(base.ReadOnlyAdmin):
     empty_help = _(
         "No relay or collector has run. Start them: manage.py dispatch relay, and manage.py dispatch results."
     )
+    list_class = ProcessList
     list_display = ("kind", "state", "where", "version", "since", "last_seen", "lately")
     list_display_links = None
     sortable_by = ()
@@ -53,9 +54,6 @@ class ProcessAdmin(base.ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = super().get_queryset(request).annotate(now=database_now())
         return rows
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ProcessList]:
-        return ProcessList
 
     @admin.display(description=_("state"))
     def state(self, process: Any) -> SafeString:

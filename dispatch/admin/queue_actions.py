@@ -10,17 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, broker_state, widgets
+from dispatch.admin import base, broker_state, history, links, widgets
 from dispatch.admin.explanations.section import Note, Table
 from dispatch.admin.links import Link
 from dispatch.exceptions import ConfigurationError
@@ -69,9 +65,7 @@ def view(model_admin: Any, verb: str) -> Any:
             raise PermissionDenied
         keys = [key for key in request.GET.getlist("pk")[:MOST] if base.may_be_key(Queue, key)]
         rows = list(model_admin.get_queryset(request).filter(pk__in=keys))
-        to_list = HttpResponseRedirect(
-            reverse("admin:dispatch_queue_changelist", current_app=model_admin.admin_site.name)
-        )
+        to_list = HttpResponseRedirect(links.page("dispatch_queue_changelist", model_admin.admin_site))
         if not rows and (action.needs_queues or request.GET.getlist("pk")):
             messages.warning(request, _("Choose the queues in the list first."))
             return to_list
@@ -83,14 +77,10 @@ def view(model_admin: Any, verb: str) -> Any:
         except ConfigurationError as error:
             messages.error(request, widgets.with_commands(error))
             return to_list
-        context = {
-            **model_admin.admin_site.each_context(request),
-            "opts": model_admin.opts,
-            "media": model_admin.media,
-            "title": action.label,
-            "intent": intent,
-        }
-        return TemplateResponse(request, "admin/dispatch/queue/action.html", context)
+        shown: HttpResponse = model_admin.own_page(
+            request, "admin/dispatch/queue/action.html", title=action.label, intent=intent
+        )
+        return shown
 
     return model_admin.admin_site.admin_view(page)
 
@@ -241,7 +231,7 @@ def _apply(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> Non
             else gettext("Worker %(worker)s has left %(queue)s.")
         )
         told = text % {"worker": step.worker, "queue": step.queue}
-        _log(request, step.queue, known.get(step.queue), told)
+        history.write(request, Queue, told, step.queue, known.get(step.queue))
         messages.success(request, told)
     for news in renew_pools(steps):
         messages.warning(request, widgets.with_commands(news))
@@ -249,18 +239,6 @@ def _apply(model_admin: Any, request: HttpRequest, rows: Sequence[Queue]) -> Non
 
 def _key(step: Step) -> str:
     return f"{step.worker} {step.action} {step.queue}"
-
-
-def _log(request: HttpRequest, queue: str, row: Queue | None, text: str) -> None:
-    """Write it into the history of the queue, which the registry may not have."""
-    LogEntry.objects.create(
-        user_id=request.user.pk or 0,  # the admin lets nobody in without a row
-        content_type=ContentType.objects.get_for_model(Queue),
-        object_id=str(row.pk) if row else None,
-        object_repr=queue[:200],
-        action_flag=CHANGE,
-        change_message=text,
-    )
 
 
 ACTIONS = {

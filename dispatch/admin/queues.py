@@ -31,13 +31,20 @@ DECLARED_ONCE = _(
 )
 
 
-class BoundQueueInline(base.Inline):
-    """The queues that take messages from an exchange."""
+class BindingInline(base.Inline):
+    """The exchanges a queue takes messages from."""
 
     model = Binding
     extra = 0
-    autocomplete_fields = ("queue",)
+    autocomplete_fields = ("exchange",)
     formfield_overrides = widgets.JSON_IN_A_LINE
+    verbose_name_plural = _("bindings: none is needed for messages that are routed to this queue by name")
+
+
+class BoundQueueInline(BindingInline):
+    """The queues that take messages from an exchange."""
+
+    autocomplete_fields = ("queue",)
     verbose_name_plural = _("bound queues")
 
 
@@ -95,16 +102,6 @@ class QueueForm(base.BrokerForm):
         return True
 
 
-class BindingInline(base.Inline):
-    """The exchanges a queue takes messages from."""
-
-    model = Binding
-    extra = 0
-    autocomplete_fields = ("exchange",)
-    formfield_overrides = widgets.JSON_IN_A_LINE
-    verbose_name_plural = _("bindings: none is needed for messages that are routed to this queue by name")
-
-
 class QueueList(PausingList):
     """A page of queues with what waits for them in the outbox."""
 
@@ -125,6 +122,7 @@ class QueueAdmin(PausingAdmin):
         "Queues are what workers consume. A paused queue loses nothing: its messages wait in the outbox."
     )
     empty_help = _("No queue yet: add one, and mark it as default to take what no route sends elsewhere.")
+    list_class = QueueList
     form = QueueForm
     log_lookup = "queue"
     change_list_template = "admin/dispatch/queue/change_list.html"
@@ -173,9 +171,6 @@ class QueueAdmin(PausingAdmin):
         form: Any = super().get_form(request, obj, change, **kwargs)  # a class of its own for each request
         form.site = self.admin_site.name
         return form
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[QueueList]:
-        return QueueList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         url = links.queue_action(self.admin_site, "apply") if self.has_declare_permission(request) else ""
@@ -237,11 +232,9 @@ class QueueAdmin(PausingAdmin):
     @admin.display(description=_("state"), ordering="paused")
     def state(self, queue: Queue) -> SafeString:
         state = super().state(queue)
-        return (
-            format_html("{} {}", state, widgets.badge("default", _("default queue")))
-            if queue.is_default
-            else state
-        )
+        if not queue.is_default:
+            return state
+        return format_html("{} {}", state, widgets.badge("default", _("default queue")))
 
     @admin.display(description=_("broker"), ordering="broker")
     def broker_and_kind(self, queue: Queue) -> SafeString:
@@ -253,7 +246,7 @@ class QueueAdmin(PausingAdmin):
         bindings = [f"{row.exchange.name} ({row.routing_key})" for row in queue.bindings.all()]
         if bindings:
             about.append(gettext("bound to %(names)s") % {"names": widgets.listed(bindings, MOST_NAMED)})
-        return format_html('{} <small class="dispatch-quiet">{}</small>', queue.broker, widgets.listed(about))
+        return widgets.remarked(queue.broker, widgets.listed(about))
 
 
 def _in_outbox(
@@ -273,4 +266,4 @@ def _in_outbox(
         age = gettext("none is due yet")
     else:
         age = gettext("the oldest is due for %(age)s") % {"age": duration(waiting.oldest_due)}
-    return format_html('{} <small class="dispatch-quiet">{}</small>', text, age)
+    return widgets.remarked(text, age)

@@ -52,6 +52,7 @@ class RouteAdmin(ExplainedAdmin):
     empty_help = _(
         "No route yet: every task goes to the default queue, or to the queue of its own definition."
     )
+    list_class = RouteList
     form = RouteForm
     list_display = ("shown_pattern", "position", "enabled", "goes_to", "matching")
     list_display_links = ("shown_pattern",)
@@ -75,9 +76,6 @@ class RouteAdmin(ExplainedAdmin):
             },
         ),
     )
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RouteList]:
-        return RouteList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Answer which route a task would take, beside the list."""
@@ -123,8 +121,7 @@ class RouteAdmin(ExplainedAdmin):
 
     @admin.display(description=_("pattern"), ordering="pattern")
     def shown_pattern(self, route: Route) -> SafeString:
-        pattern = widgets.dotted(route.pattern)
-        return format_html('{} <small class="dispatch-quiet">{}</small>', pattern, route.kind)
+        return widgets.remarked(widgets.dotted(route.pattern), route.kind)
 
     @admin.display(description=_("goes to"), ordering="queue__name")
     def goes_to(self, route: Route) -> SafeString | str:
@@ -141,7 +138,7 @@ class RouteAdmin(ExplainedAdmin):
             place = format_html("{}", gettext("→ exchange %(exchange)s, key “%(key)s”") % names)
         else:
             return gettext("only a priority: %(number)s") % {"number": route.priority}
-        return format_html('{} <small class="dispatch-quiet">{}</small>', place, priority)
+        return widgets.remarked(place, priority)
 
     @admin.display(description=_("tasks"))
     def matching(self, route: Route) -> SafeString | str:
@@ -156,12 +153,7 @@ class RouteAdmin(ExplainedAdmin):
         if not route.enabled or not (before := shadows(route, names)):
             return count
         by = _("%(others)s before it") % {"others": widgets.listed(before, MOST_NAMED)}
-        return format_html(
-            '{} {}<br><small class="dispatch-quiet">{}</small>',
-            count,
-            widgets.badge("warning", _("shadowed")),
-            by,
-        )
+        return widgets.subtitled(format_html("{} {}", count, widgets.badge("warning", _("shadowed"))), by)
 
 
 def _is_router(route: Route) -> bool:

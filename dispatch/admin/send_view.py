@@ -16,7 +16,6 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.functional import cached_property
@@ -24,7 +23,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import outbox, registry
-from dispatch.admin import broker_state, links, widgets
+from dispatch.admin import broker_state, links, message_window, widgets
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.explanations.section import Note
@@ -85,8 +84,8 @@ class SendView:
         data = self.request.POST
         step, _space, what = data.get("step", "").partition(" ")
         if step in ("check", "send"):
-            form, task_id = self._form(data), _task_id(data) if step == "send" else None
-            return self._send(form, task_id) if task_id else self._check(form)
+            form, task_id = self._form(data), message_window.as_uuid(data.get("task_id", ""))
+            return self._send(form, task_id) if task_id and step == "send" else self._check(form)
         form = self._form(_changed(data, step, what))
         return self._page(form=form.switched() if step == "switch" else form.draft())
 
@@ -179,20 +178,19 @@ class SendView:
     # ------------------------------------------------------------- what is shown
 
     def _page(self, form: SendForm | None = None, shown: Shown | None = None) -> HttpResponse:
-        context = {
-            **self.site.each_context(self.request),
-            "opts": self.admin.opts,
-            "media": self.admin.media,
-            "title": _("Send"),
-            "subtitle": self.row.name,
-            "row": self.row,
-            "notes": self.notes,
-            "form": form,
-            "shown": shown,
-            "again": self._original,
-            "again_url": links.change_url(self._original, self.site.name) if self._original else "",
-        }
-        return TemplateResponse(self.request, "admin/dispatch/taskdefinition/send.html", context)
+        page: HttpResponse = self.admin.own_page(
+            self.request,
+            "admin/dispatch/taskdefinition/send.html",
+            title=_("Send"),
+            subtitle=self.row.name,
+            row=self.row,
+            notes=self.notes,
+            form=form,
+            shown=shown,
+            again=self._original,
+            again_url=links.change_url(self._original, self.site.name) if self._original else "",
+        )
+        return page
 
     def _shown(self, call: Call, draft: outbox.Draft) -> Shown:
         row = draft.row
@@ -228,14 +226,6 @@ def _changed(data: QueryDict, step: str, what: str) -> QueryDict:
         size, _space, pointer = what.partition(" ")
         return resized(data, size, pointer)
     return without_item(data, what) if step == "drop" else data
-
-
-def _task_id(data: QueryDict) -> uuid.UUID | None:
-    """Return the id that was chosen when it was shown what would be sent."""
-    try:
-        return uuid.UUID(data.get("task_id", ""))
-    except ValueError:
-        return None
 
 
 def _due(draft: outbox.Draft) -> str:

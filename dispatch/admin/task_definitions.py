@@ -9,14 +9,14 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, broker_state, parameter_table, widgets
+from dispatch.admin import base, broker_state, links, parameter_table, widgets
 from dispatch.admin.explanations import in_one_sentence, of_tasks_and_routes
 from dispatch.admin.explanations.section import Explained, Pages
 from dispatch.admin.links import Link
@@ -130,10 +130,8 @@ class TaskDefinitionAdmin(PausingAdmin):
         """Show a form for the task's arguments, then what would be sent, and send it."""
         from dispatch.admin.send_view import SendView
 
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            raise Http404
-        if not (self.has_view_permission(request, row) and self.has_send_permission(request)):
+        row = self.viewed_row(request, unquote(object_id))
+        if not self.has_send_permission(request):
             raise PermissionDenied
         return SendView(self, request, row).respond()
 
@@ -149,7 +147,7 @@ class TaskDefinitionAdmin(PausingAdmin):
         return format_html('<a class="dispatch-whole" href="{}">{}</a>', self._send_url(row), _("Send…"))
 
     def _send_url(self, row: TaskDefinition) -> str:
-        return reverse("admin:dispatch_taskdefinition_send", args=[row.pk], current_app=self.admin_site.name)
+        return links.page("dispatch_taskdefinition_send", self.admin_site, row.pk)
 
     def get_readonly_fields(self, request: HttpRequest, obj: TaskDefinition | None = None) -> tuple[str, ...]:
         computed = (

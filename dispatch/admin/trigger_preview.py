@@ -86,7 +86,7 @@ def _answered(
     )
     return {
         "answer": answer,
-        "example": Link(str(instance), _url(site, request, instance)),
+        "example": Link(str(instance), links.followable(site, request, instance)),
         "arguments": _arguments(answer),
         "place": place(destination) if destination else "",
         "decided_by": rule_names.decisions(answer.destination.decided_by).items(),
@@ -124,9 +124,3 @@ def _recent(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> 
         return []
     rows = site.get_model_admin(model).get_queryset(request)
     return [(str(row.pk), str(row)) for row in rows.order_by("-pk")[:RECENT]]
-
-
-def _url(site: admin.AdminSite, request: HttpRequest, instance: Model) -> str:
-    if not links.viewable(site, request, type(instance)):
-        return ""
-    return links.url(type(instance), instance.pk, site.name)

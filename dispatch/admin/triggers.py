@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.db import router
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -71,6 +70,7 @@ class TriggerAdmin(base.Admin):
         "sent lately is counted among the newest 10,000 messages."
     )
     empty_help = _("No trigger yet: add one to send a task whenever an object of some model is saved.")
+    list_class = TriggerList
     form = TriggerForm
     list_display = ("name", "enabled", "when", "condition_list", "sends", "sent")
     readonly_fields = ("sent", "events_in_words", "watched_in_words")
@@ -104,9 +104,6 @@ class TriggerAdmin(base.Admin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("conditions", "arguments")
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TriggerList]:
-        return TriggerList
 
     def get_fieldsets(self, request: HttpRequest, obj: Trigger | None = None) -> Any:
         (_first, names), *others = super().get_fieldsets(request, obj)
@@ -162,9 +159,7 @@ class TriggerAdmin(base.Admin):
 
     def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show what a trigger of the admin would send."""
-        row = self.get_object(request, str(pk))
-        if row is None:
-            raise Http404
+        row = self.viewed_row(request, pk)
         return self._preview(request, row.spec(), row)
 
     def code_preview_view(self, request: HttpRequest) -> HttpResponse:
@@ -181,45 +176,22 @@ class TriggerAdmin(base.Admin):
         from dispatch.admin.trigger_preview import context_for
         from dispatch.triggers.preview import Candidate
 
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
         found = Candidate(trigger, row is None or row.enabled, row)
-        context = {
-            **self.admin_site.each_context(request),
+        return self.own_page(
+            request,
+            "admin/dispatch/trigger/preview.html",
+            title=_("Preview"),
+            subtitle=trigger.name,
             **context_for(found, self.admin_site, request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": _("Preview"),
-            "subtitle": trigger.name,
-        }
-        return TemplateResponse(request, "admin/dispatch/trigger/preview.html", context)
+        )
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        shown = {
-            "log_url": self._log_url(request, row.name) if row else "",
-            "may_preview": row is not None and self._may_preview(request, row.model),
+    def row_context(self, request: HttpRequest, row: Trigger) -> dict[str, Any]:
+        self.learn([row], self.recent(request))
+        stored = Trigger.objects.get(pk=row.pk)  # the row holds what a form that is shown again was sent
+        return {
+            "log_url": self._log_url(request, stored.name),
+            "may_preview": self._may_preview(request, stored.model),
         }
-        return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
-
-    def render_change_form(
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Any = None,
-    ) -> HttpResponse:
-        if obj is not None:
-            self.learn([obj], self.recent(request))
-        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: Any) -> None:
         super().save_formset(request, form, formset, change)
@@ -261,7 +233,7 @@ class TriggerAdmin(base.Admin):
         if not trigger.watched:
             return text
         watched = gettext("watches %s") % self.watched_in_words(trigger)
-        return format_html('{}<br><small class="dispatch-quiet">{}</small>', text, watched)
+        return widgets.subtitled(text, watched)
 
     @admin.display(description=_("events"))
     def events_in_words(self, trigger: Trigger) -> str:
@@ -285,11 +257,7 @@ class TriggerAdmin(base.Admin):
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
-        return format_html(
-            '{}<br><small class="dispatch-quiet">→ {}</small>',
-            widgets.dotted(trigger.task.name),
-            _place(trigger.spec()),
-        )
+        return widgets.subtitled(widgets.dotted(trigger.task.name), f"→ {_place(trigger.spec())}")
 
     @admin.display(description=_("if"))
     def condition_list(self, trigger: Trigger) -> SafeString | str:
@@ -323,9 +291,7 @@ def _sent(activity: Activity | None, site: str) -> SafeString | str:
         badge = widgets.badge("dead", _("dead"))
         error = widgets.shortened(activity.dead.last_error)
         url = links.change_url(activity.dead, site)
-        parts.append(
-            format_html('<a href="{}">{}</a> <small class="dispatch-quiet">{}</small>', url, badge, error)
-        )
+        parts.append(widgets.remarked(format_html('<a href="{}">{}</a>', url, badge), error))
     return format_html_join(" ", "{}", ((part,) for part in parts))
 
 

@@ -67,14 +67,10 @@ def _complaint(text: str) -> str:
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        where = {"line": error.lineno, "column": error.colno}
-        reason = error.msg
-        return _(
+        text = gettext(
             "This is not JSON at line %(line)d, column %(column)d: %(reason)s. Texts and keys need double quotes."
-        ) % {
-            **where,
-            "reason": reason,
-        }
+        )
+        return text % {"line": error.lineno, "column": error.colno, "reason": error.msg}
     except ValueError:
         return str(_("A number in it has too many digits for JSON: write a text."))
     except RecursionError:
@@ -120,6 +116,16 @@ class IgnoreResult(forms.NullBooleanSelect):
 def badge(kind: str, text: Any) -> SafeString:
     """Return a label whose colour and sign come from the class ``dispatch-badge-KIND``."""
     return format_html('<span class="dispatch-badge dispatch-badge-{}">{}</span>', kind.lower(), text)
+
+
+def remarked(shown: Any, remark: Any) -> SafeString:
+    """Return what is shown with a remark in small letters beside it."""
+    return format_html('{} <small class="dispatch-quiet">{}</small>', shown, remark)
+
+
+def subtitled(shown: Any, line: Any) -> SafeString:
+    """Return what is shown with a line in small letters below it."""
+    return format_html('{}<br><small class="dispatch-quiet">{}</small>', shown, line)
 
 
 def local(value: dt.datetime) -> dt.datetime:

@@ -78,10 +78,8 @@ def of_route(row: Route, pages: Pages) -> Explained:
     elif not decides and row.enabled:
         text = _("Each task that it matches is decided by other rules.")
         section.notes.append(Note("warning", _("decides nothing"), text))
-    pages.learn(
-        [sender for sender, _keys in decides[:MOST_SHOWN]], rules=[by for _s, by in others[:MOST_SHOWN]]
-    )
-    pages.learn([sender for sender, _by in others[:MOST_SHOWN]])
+    shown = [*decides[:MOST_SHOWN], *others[:MOST_SHOWN]]
+    pages.learn([sender for sender, _why in shown], rules=[by for _sender, by in others[:MOST_SHOWN]])
     section.tables = [
         table for table in (_decided(name, decides, pages), _left_to_others(others, pages)) if table.rows
     ]
