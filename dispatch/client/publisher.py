@@ -7,11 +7,13 @@ and a relay is another one.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from traceback import format_exception
 from typing import Protocol
 
 from dispatch.client.amqp_confirms import Confirming
@@ -21,8 +23,11 @@ from dispatch.client.broker_errors import sentence
 from dispatch.client.redis_pipeline import Pipelining, repeats
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
+from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, RoutingTable
-from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
+from dispatch.exceptions import BrokerUnavailable, DeliveryUnknown, PublishError, QueueUnavailable
+
+logger = logging.getLogger("dispatch.client")
 
 __all__ = ["Fate", "Parcel", "Publisher"]
 
@@ -102,21 +107,36 @@ class Publisher:
         attempts = [Attempt(parcel) for parcel in parcels]
         refusals: dict[Destination, QueueUnavailable] = {}
         while (waiting := [attempt for attempt in attempts if attempt.is_open]) and go_on():
+            part = waiting
             try:
                 way = self._open()
                 way.session.follow(table)
-                part = _declared(way.session, _first(waiting, way.limit), refusals)
+                part = _first(waiting, way.limit)
+                part = _declared(way.session, part, refusals)
+                way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
             except BrokerUnavailable as error:
-                for attempt in waiting:
-                    attempt.fail(error)
-                self.close()
+                self._give_up(waiting, error)
                 break
-            way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
+            except Exception as error:  # noqa: BLE001 - it must end neither the relay nor what is known of the others
+                self._give_up(part, self._unforeseen(error))
+                break
             if way.session.is_over:
                 self.close()
             if way.session.is_lost or any(isinstance(attempt.answer, BrokerUnavailable) for attempt in part):
                 break
         return [attempt.answer for attempt in attempts]
+
+    def _give_up(self, attempts: Sequence[Attempt], error: PublishError) -> None:
+        """Note that the messages failed, and let go of the connection: an answer may still be on its way."""
+        for attempt in attempts:
+            attempt.fail(error)
+        self.close()
+
+    def _unforeseen(self, error: Exception) -> DeliveryUnknown:
+        """Tell of an error that nobody foresaw: any message may have arrived, and goes alone the next time."""
+        logger.error("Broker %r: %s", self.broker.alias, redact("".join(format_exception(error))).strip())
+        what = f"Publishing to broker {self.broker.alias!r} failed: {type(error).__name__}"
+        return DeliveryUnknown(sentence(what, error))
 
     def close(self) -> None:
         """Close the connection; the next publish opens a new one."""
