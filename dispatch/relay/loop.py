@@ -64,6 +64,12 @@ class Relay:
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
+        try:
+            self._work()
+        finally:
+            self._end()
+
+    def _work(self) -> None:
         failures = 0
         while not self.stop.is_set():
             worked = False
@@ -79,13 +85,6 @@ class Relay:
                 self.pauses.end()
             else:
                 self._pause()
-        with suppress(
-            DatabaseError, InterfaceError
-        ):  # what is not settled is published again: its lease runs out
-            self._record(self.batches.withdraw())
-            self._open_claim.give_back()
-            self._rest()
-        self.close()
 
     def _pause(self) -> None:
         try:
@@ -96,11 +95,22 @@ class Relay:
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
-            total += _published(outcomes)
-        self._record(self.batches.withdraw())
-        self.close()
+        try:
+            while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
+                total += _published(outcomes)
+        finally:
+            self._end()
         return total
+
+    def _end(self) -> None:
+        """Give back what is not begun, record the rest, and close."""
+        close_broken_connections()
+        # what is not settled is published again: its lease runs out
+        with suppress(DatabaseError, InterfaceError):
+            self._record(self.batches.withdraw())
+            self._open_claim.give_back()
+            self._rest()
+        self.close()
 
     def step(self) -> int:
         """Claim, publish and settle one batch; return how many rows were published."""
