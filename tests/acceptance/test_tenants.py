@@ -129,6 +129,39 @@ def test_where_dispatch_is_a_tenants_own_each_has_triggers_tasks_and_messages_of
     }
 
 
+def test_what_an_error_at_a_commit_left_claimed_is_given_back_in_its_tenants_schema(
+    tenants: Callable[[str], Tenants],
+) -> None:
+    assert tenants("own").run("""
+        from django.conf import settings
+        from django.db import OperationalError, connection
+        settings.DISPATCH = {**settings.DISPATCH, "DELIVERY": "on_commit"}
+        from dispatch import delivery
+        delivery.connect()
+        is_lost = False
+
+        def lose_answers(execute, sql, params, many, context):
+            global is_lost
+            answer = None if is_lost else execute(sql, params, many, context)
+            if is_lost or "RETURNING" in sql and "lease_token" in sql:
+                is_lost = True
+                raise OperationalError("The answer was lost.")
+            return answer
+
+        for name in ("ada", "bob"):
+            with schema_context(name):
+                configure("shop.task")
+        with schema_context("ada"), connection.execute_wrapper(lose_answers):
+            send_task("shop.task")
+        found = {}
+        for name in ("bob", "ada"):
+            with schema_context(name):
+                send_task("shop.task")
+                found[name] = statuses()
+        answer(found)
+    """) == {"bob": [["", "published"]], "ada": [["", "pending"], ["", "published"]]}
+
+
 def test_where_all_share_dispatch_no_message_takes_the_place_of_another_tenants(
     tenants: Callable[[str], Tenants],
 ) -> None:
