@@ -36,6 +36,8 @@ Status = OutboxMessage.Status
 PATIENCE = 0.1
 #: The part of a lease after which a relay starts no further publish.
 LEASE_USED = 0.7
+#: Rows of the first claim: more only when these were small. Characters of arguments after which a claim takes fewer.
+FIRST, LARGE = 50, 1 << 24
 #: Seconds between two looks for pending messages that a change of routes has missed; ten times as long as a look takes,
 #: where that is more.
 RESTAMP_EVERY, LOOK_SECONDS = 30.0, 3.0
@@ -61,6 +63,7 @@ class Relay:
         self._took = 0.0
         self._swept = 0.0
         self._is_idle = False
+        self._limit = FIRST
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
@@ -156,9 +159,19 @@ class Relay:
     def _claim(self, snapshot: Snapshot) -> list[Claimed]:
         if self._is_idle and not any_due(self.using):  # a look that costs less than a claim
             return []
-        rows = self._open_claim.take(conf.RELAY_BATCH_SIZE, self.batches.left_alone(snapshot))
+        limit = min(self._limit, conf.RELAY_BATCH_SIZE)
+        rows = self._open_claim.take(limit, self.batches.left_alone(snapshot))
         self._is_idle = not rows
+        self._follow_sizes(rows)
         return rows
+
+    def _follow_sizes(self, rows: Sequence[Claimed]) -> None:
+        """Let the next claim be larger after one that was full and small, and as small as it takes after a large one."""
+        size = sum(len(row.args or "") + len(row.kwargs or "") for row in rows)
+        if size > LARGE:
+            self._limit = max(1, len(rows) * LARGE // size)
+        elif len(rows) >= self._limit and 2 * size <= LARGE:
+            self._limit = min(2 * self._limit, conf.RELAY_BATCH_SIZE)
 
     def _rest(self) -> list[Outcome]:
         """Wait for what is under way, for as long as it is this relay's, and settle it; return what became of it."""

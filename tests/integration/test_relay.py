@@ -33,7 +33,7 @@ from dispatch.relay.settling import Outcome, settle
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, delete_queue, read_all, task_ids
 from tests.support.failpoints import filled_in, is_claim
-from tests.support.registry import ARGUMENTS, TASK, make_queue, make_task
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
 
 Status = OutboxMessage.Status
 
@@ -279,6 +279,22 @@ def test_a_relay_that_an_error_ends_gives_back_what_it_has_claimed(
     with pytest.raises(error):
         relay.drain()
     assert counts() == {Status.PENDING: 1}
+
+
+@pytest.mark.one_database
+def test_a_relay_claims_fewer_messages_where_they_are_large(
+    transactional_db: None, broker_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker_settings("memory://", RELAY_BATCH_SIZE=10)
+    make_registry()
+    monkeypatch.setattr(loop, "FIRST", 2)
+    monkeypatch.setattr(loop, "LARGE", 3_000)
+    for text, number in (("a", 24), ("a" * 1_000, 20), ("a", 9)):
+        send_many([Call(TASK, ["1", text])] * number)
+    relay, claims = Relay(), list[int]()
+    while OutboxMessage.objects.filter(status=Status.PENDING).exists():
+        claims.append(relay.step())
+    assert claims == [2, 4, 8, 10, 10, 2, 2, 2, 2, 2, 2, 4, 3]
 
 
 def then_stop(relay: Relay, publish: Callable[..., None]) -> Callable[..., None]:
