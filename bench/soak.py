@@ -1,109 +1,87 @@
-"""A million messages through one outbox of which the last 100,000 are kept: sizes of the table and its indexes.
+"""A million messages through a relay that prunes: its memory, and the sizes of the table and its indexes, over time.
 
-    DATABASE_URL=postgres://… .venv/bin/python bench/soak_retention.py [--messages 1000000]
+    .venv/bin/python bench/soak.py [--messages 1000000] [--pause 8]
 
-On PostgreSQL alone, whose sizes it reads. It makes a database of its own there. Rows are inserted, claimed and settled
-by one statement each, since only what they leave in the table counts here, and pruned as relays do it. After
-each round stands a VACUUM, since autovacuum may be off where benchmarks run.
+On PostgreSQL, in a database of its own, and with a Redis of its own, whose queue is emptied meanwhile. Messages come
+20,000 at a time with a pause in between, and are kept for 30 s after they were published. After each time stands a
+VACUUM, since autovacuum may be off where benchmarks run.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+import tempfile
 import time
-import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-os.environ.setdefault("TEST_DATABASE_SUFFIX", "_soak")
+import backlog
+import brokers
+import processes
+from bench_memory import published
+from harness import on_each_database, options
 
-ROUND, KEPT_ROUNDS = 20_000, 5
+OPTIONS = options(messages=1_000_000, pause=8)
+ROUND, KEPT = 20_000, 30
 TABLE = "dispatch_outboxmessage"
-SIZES = f"""
-    SELECT pg_table_size('{TABLE}') / 1e6, pg_indexes_size('{TABLE}') / 1e6, (SELECT count(*) FROM {TABLE})
-"""
+SIZES = f"SELECT (SELECT count(*) FROM {TABLE}), pg_table_size('{TABLE}'), pg_indexes_size('{TABLE}')"
 
 
-def insert(template: Any, connection: Any) -> None:
-    """Insert a round of copies of the template, with ids of this moment."""
-    from dispatch.models import OutboxMessage
+def measure() -> dict[str, Any]:
+    """Measure on this process's database."""
+    from project.stack import embedded_broker
 
+    backlog.make_registry()
+    with tempfile.TemporaryDirectory() as folder, embedded_broker(Path(folder)) as broker:
+        relay = processes.relay(broker.url, RETENTION={"published": KEPT}, RESULTS_HORIZON=1)
+        try:
+            relay.start()
+            relay.wait_ready()
+            soak(relay, brokers.Redis(broker.url))
+        finally:
+            relay.stop()
+    return {}
+
+
+def soak(relay: Any, queue: Any) -> None:
+    began = time.monotonic()
+    tell("seconds   messages   rows there   table MB   indexes MB   relay MiB   at most")
+    for number in range(1, OPTIONS.messages // ROUND + 1):
+        backlog.fill(ROUND, id=ids_of_now())
+        published(ROUND, queue, relay)
+        rows, table, indexes = vacuumed()
+        if number % 5 == 0:
+            now, most = (processes.memory_of(relay, kind) for kind in ("VmRSS", "VmHWM"))
+            tell(
+                f"{time.monotonic() - began:7.0f} {number * ROUND:10,} {rows:12,} {table / 1e6:10.1f} "
+                f"{indexes / 1e6:12.1f} {now:11.1f} {most:9.1f}"
+            )
+        time.sleep(max(0.0, began + number * OPTIONS.pause - time.monotonic()))
+
+
+def ids_of_now() -> str:
+    """Return the SQL of UUIDv7 of this moment: pruning finds what is old by them."""
     at = f"{int(time.time() * 1000):012x}"
-    values = {field.column: field.column for field in OutboxMessage._meta.concrete_fields}
-    values["id"] = f"('{at[:8]}-{at[8:]}-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid"
-    values |= dict.fromkeys(("created_at", "available_at"), "clock_timestamp()")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {TABLE} ({', '.join(values)}) SELECT {', '.join(values.values())} "
-            f"FROM {TABLE}, generate_series(1, {ROUND}) AS series(n) WHERE id = %s",
-            [template.pk],
-        )
+    return f"('{at[:8]}-{at[8:]}-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid"
 
 
-def publish(template: Any) -> None:
-    """Claim and settle all that is pending, as a relay leaves it."""
-    from dispatch.models import OutboxMessage
-    from dispatch.models.database import database_now
-
-    rows, token = OutboxMessage.objects.exclude(pk=template.pk), uuid.uuid4()
-    rows.filter(status="pending").update(status="claimed", lease_token=token, lease_expires_at=database_now())
-    rows.filter(status="claimed").update(
-        status="published", lease_token=None, lease_expires_at=None, attempts=1, published_at=database_now()
-    )
-
-
-def soak(messages: int, connection: Any) -> None:
-    from dispatch.api import send_task
-    from dispatch.outbox.retention import Pruning
-
-    template = send_task("bench.task", kwargs={"text": "Cats sleep. " * 8}, ignore_result=True)
-    starts: list[datetime] = []
-    pruned, pruning = 0, 0.0
-    print("   sent     rows  table MB  indexes MB  µs a pruned row", flush=True)
-    for sent in range(ROUND, messages + ROUND, ROUND):
-        starts.append(datetime.now(UTC))
-        insert(template, connection)
-        publish(template)
-        began = time.perf_counter()
-        kept = datetime.now(UTC) - starts[max(len(starts) - KEPT_ROUNDS, 0)]
-        pruned += sum(Pruning("default", {"published": kept + timedelta(milliseconds=5)}).steps())
-        pruning += time.perf_counter() - began
-        with connection.cursor() as cursor:
-            cursor.execute(f"VACUUM {TABLE}")
-            if sent % (messages // 10) == 0:
-                cursor.execute(SIZES)
-                table, indexes, rows = cursor.fetchone()
-                each = pruning / max(pruned, 1) * 1e6
-                print(f"{sent:>7}  {rows:>7}  {table:>8.1f}  {indexes:>10.1f}  {each:>15.0f}", flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    options = parser.parse_args()
-    import django
-
-    django.setup()
-    from django.conf import settings
+def vacuumed() -> tuple[int, int, int]:
     from django.db import connection
 
-    name = connection.settings_dict["NAME"]
-    connection.creation.create_test_db(verbosity=0, serialize=False, autoclobber=True)
-    try:
-        from dispatch.models import Queue, TaskDefinition
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM {TABLE}")
+        cursor.execute(SIZES)
+        rows, table, indexes = cursor.fetchone()
+    return rows, table, indexes
 
-        queue = Queue.objects.create(name="bench", is_default=True)
-        TaskDefinition.objects.create(name="bench.task", parameters={}, queue=queue)
-        settings.DISPATCH = {"BROKERS": {"default": {"URL": "memory://"}}, "RESULTS_HORIZON": 1}
-        soak(options.messages, connection)
-    finally:
-        connection.creation.destroy_test_db(name, verbosity=0)
+
+def tell(line: str) -> None:
+    print(
+        line, file=sys.stderr, flush=True
+    )  # what stands in stdout is read by the process that started this one
 
 
 if __name__ == "__main__":
-    main()
+    os.environ.setdefault("BENCH_PEER", "")  # nothing of the peer's is measured
+    on_each_database(__file__, measure, only=["PostgreSQL"])
