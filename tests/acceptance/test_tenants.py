@@ -162,6 +162,41 @@ def test_what_an_error_at_a_commit_left_claimed_is_given_back_in_its_tenants_sch
     """) == {"bob": [["", "published"]], "ada": [["", "pending"], ["", "published"]]}
 
 
+def test_an_answer_that_comes_after_the_commit_is_recorded_by_its_tenants_next_one(
+    tenants: Callable[[str], Tenants],
+) -> None:
+    assert tenants("own").run("""
+        import threading, time
+        from django.conf import settings
+        settings.DISPATCH = {**settings.DISPATCH, "DELIVERY": "on_commit"}
+        from dispatch import delivery
+        from dispatch.client.publisher import Publisher
+        delivery.connect()
+        delivery.LONGEST, publish = 0.1, Publisher.publish_batch
+
+        def slowly(*args, **options):
+            answers = publish(*args, **options)
+            time.sleep(0.5)
+            return answers
+
+        Publisher.publish_batch = slowly
+        found = {}
+        for name in ("ada", "bob"):
+            with schema_context(name):
+                configure("shop.task")
+        for name in ("ada", "bob", "ada"):
+            with schema_context(name):
+                send_task("shop.task")
+            for thread in threading.enumerate():
+                if thread.name == "dispatch delivery":
+                    thread.join()
+            Publisher.publish_batch = publish
+            with schema_context("ada"):
+                found[len(found)] = statuses()
+        answer([*found.values()])
+    """) == [[["", "claimed"]], [["", "claimed"]], [["", "published"], ["", "published"]]]
+
+
 def test_where_all_share_dispatch_no_message_takes_the_place_of_another_tenants(
     tenants: Callable[[str], Tenants],
 ) -> None:
