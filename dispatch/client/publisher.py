@@ -114,11 +114,11 @@ class Publisher:
                 part = _first(waiting, way.limit)
                 part = _declared(way.session, part, refusals)
                 way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
-            except BrokerUnavailable as error:
-                self._give_up(waiting, error)
-                break
             except Exception as error:  # noqa: BLE001 - it must end neither the relay nor what is known of the others
-                self._give_up(part, self._unforeseen(error))
+                failure = self._failure(error)
+                for attempt in waiting if failure is error else part:
+                    attempt.fail(failure)
+                self.close()  # an answer may still be on its way
                 break
             if way.session.is_over:
                 self.close()
@@ -126,14 +126,10 @@ class Publisher:
                 break
         return [attempt.answer for attempt in attempts]
 
-    def _give_up(self, attempts: Sequence[Attempt], error: PublishError) -> None:
-        """Note that the messages failed, and let go of the connection: an answer may still be on its way."""
-        for attempt in attempts:
-            attempt.fail(error)
-        self.close()
-
-    def _unforeseen(self, error: Exception) -> DeliveryUnknown:
-        """Tell of an error that nobody foresaw: any message may have arrived, and goes alone the next time."""
+    def _failure(self, error: Exception) -> PublishError:
+        """Return what an error means that ends the hand-over; one that nobody foresaw is told, too."""
+        if isinstance(error, BrokerUnavailable):
+            return error
         logger.error("Broker %r: %s", self.broker.alias, redact("".join(format_exception(error))).strip())
         what = f"Publishing to broker {self.broker.alias!r} failed: {type(error).__name__}"
         return DeliveryUnknown(sentence(what, error))
@@ -178,10 +174,7 @@ def _let_go(way: Way) -> None:
 
 
 def _new(broker: Broker) -> Way:
-    return _way(connect(broker))
-
-
-def _way(session: Session) -> Way:
+    session = connect(broker)
     if session.has_exchanges:
         return Confirming(session)
     on_redis = session.connection.transport.driver_type == "redis"
@@ -213,17 +206,11 @@ def _declared(
     try:
         for destination in dict.fromkeys(attempt.parcel.destination for attempt in part):
             if destination not in refusals:
-                _declare(session, destination, refusals)
+                try:
+                    session.declare(destination)
+                except QueueUnavailable as error:
+                    refusals[destination] = error
     finally:
         for attempt in part if refusals else ():
             attempt.answer = refusals.get(attempt.parcel.destination, attempt.answer)
     return [attempt for attempt in part if attempt.is_open]
-
-
-def _declare(
-    session: Session, destination: Destination, refusals: dict[Destination, QueueUnavailable]
-) -> None:
-    try:
-        session.declare(destination)
-    except QueueUnavailable as error:
-        refusals[destination] = error

@@ -67,27 +67,26 @@ class Relay:
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
+        failures = 0
         try:
-            self._work()
+            while not self.stop.is_set():
+                worked = False
+                try:
+                    worked = bool(self._batch()) or self._is_walking or bool(self.batches.busy)
+                    failures = 0
+                except (DatabaseError, InterfaceError) as error:
+                    failures += 1
+                    logger.warning(
+                        "The database did not answer, trying again: %s", redact(str(error)).strip()
+                    )
+                    close_broken_connections()
+                    self.stop.wait(backoff.delay(failures, 0.1, 5.0))
+                if worked:
+                    self.pauses.end()
+                else:
+                    self._pause()
         finally:
             self._end()
-
-    def _work(self) -> None:
-        failures = 0
-        while not self.stop.is_set():
-            worked = False
-            try:
-                worked = bool(self._batch()) or self._is_walking or bool(self.batches.busy)
-                failures = 0
-            except (DatabaseError, InterfaceError) as error:
-                failures += 1
-                logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
-                close_broken_connections()
-                self.stop.wait(backoff.delay(failures, 0.1, 5.0))
-            if worked:
-                self.pauses.end()
-            else:
-                self._pause()
 
     def _pause(self) -> None:
         try:
@@ -166,7 +165,7 @@ class Relay:
         return rows
 
     def _follow_sizes(self, rows: Sequence[Claimed]) -> None:
-        """Let the next claim be larger after one that was full and small, and as small as it takes after a large one."""
+        """Let the next claim be larger after a full one that was small, and as small as it takes after a large one."""
         size = sum(len(row.args or "") + len(row.kwargs or "") for row in rows)
         if size > LARGE:
             self._limit = max(1, len(rows) * LARGE // size)

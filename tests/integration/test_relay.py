@@ -516,12 +516,15 @@ def test_a_record_that_still_fails_when_the_lease_is_over_is_left_to_the_next_re
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
     unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "no")], seconds=-1)
-    failing += [OperationalError("read-only")]
+    failing += [OperationalError("read-only")] * 2
     with pytest.raises(OperationalError):
-        unsettled.settle()
-    assert "What became of 1 messages could not be recorded" in caplog.text
-    assert unsettled.settle() == []
+        unsettled.record([Outcome(row, Status.DEAD, "no")])
+    OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
+    Relay()._sweep()
+    assert len(claim("default", 10, lease=60)) == 1
+    assert unsettled.record([]) == []
+    assert counts() == {Status.CLAIMED: 1}
+    assert "1 of 1 messages were settled after their lease ran out" in caplog.text
 
 
 def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
@@ -530,10 +533,8 @@ def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
     make_task(queue=make_queue("default", is_default=True))
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
-    unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], seconds=60)
     failing += [DataError("Incorrect string value")] * 2  # with the others of its batch, and alone
-    assert len(unsettled.settle()) == 1
+    assert len(settling.Unsettled("default").record([Outcome(row, Status.DEAD, "so 😀")])) == 1
     assert OutboxMessage.objects.get().last_error == r"so \ud83d\ude00"
 
 
