@@ -27,7 +27,7 @@ from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, RoutingTable
 from dispatch.exceptions import BrokerUnavailable, DeliveryUnknown, PublishError, QueueUnavailable
 
-logger = logging.getLogger("dispatch.client")
+logger = logging.getLogger("dispatch.relay")
 
 __all__ = ["Fate", "Parcel", "Publisher"]
 

@@ -144,7 +144,7 @@ class Batches:
                 until=batch.deadline,
                 go_on=partial(self._may_go_on, alias, batch.deadline),
             )
-        except BrokerUnavailable as error:  # which DISPATCH does not have
+        except BrokerUnavailable as error:  # it is not in DISPATCH
             answers = [error] * len(tried)
         became = dict(zip(tried, answers, strict=True))
         return replace(batch, answers=[became.get(row.pk, Fate.UNTRIED) for row, _ in batch.parcels])
