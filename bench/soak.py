@@ -1,6 +1,6 @@
 """A million messages through a relay that prunes: its memory, and the sizes of the table and its indexes, over time.
 
-    .venv/bin/python bench/soak.py [--messages 1000000] [--pause 8]
+    .venv/bin/python bench/soak.py [--messages 1000000] [--pause 12]
 
 On PostgreSQL, in a database of its own, and with a Redis of its own, whose queue is emptied meanwhile. Messages come
 20,000 at a time with a pause in between, and are kept for 30 s after they were published. After each time stands a
@@ -22,7 +22,7 @@ import processes
 from bench_memory import published
 from harness import on_each_database, options
 
-OPTIONS = options(messages=1_000_000, pause=8)
+OPTIONS = options(messages=1_000_000, pause=12)
 ROUND, KEPT = 20_000, 30
 TABLE = "dispatch_outboxmessage"
 SIZES = f"SELECT (SELECT count(*) FROM {TABLE}), pg_table_size('{TABLE}'), pg_indexes_size('{TABLE}')"
