@@ -32,7 +32,7 @@ def measure() -> dict[str, Any]:
         found, sent = {}, 0
         for rows in (FIRST, *[AT_ONCE] * ((OPTIONS.rows - FIRST) // AT_ONCE)):
             backlog.fill(rows)
-            sent += _published(rows, queue, relay)
+            sent += published(rows, queue, relay)
             found[sent] = processes.memory_of(relay)
             backlog.empty()
     finally:
@@ -41,7 +41,7 @@ def measure() -> dict[str, Any]:
     return {"memory": found}
 
 
-def _published(rows: int, queue: Any, relay: Any) -> int:
+def published(rows: int, queue: Any, relay: Any) -> int:
     """Wait until so many messages came, and take them: the broker's memory is not the subject."""
     left = rows
 

@@ -142,6 +142,6 @@ def cpu_of_machine() -> float:
     return (user + nice + system + irq + soft) / TICKS
 
 
-def memory_of(process: Process) -> float:
-    """Return the most memory that a process has had, in MiB."""
-    return int(Path(f"/proc/{process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+def memory_of(process: Process, kind: str = "VmHWM") -> float:
+    """Return the most memory that a process has had, in MiB, or another kind: ``VmRSS`` is what it has now."""
+    return int(Path(f"/proc/{process.pid}/status").read_text().split(f"{kind}:")[1].split()[0]) / 1024

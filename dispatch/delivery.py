@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from traceback import format_exception
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -72,6 +73,8 @@ class _AtCommit:
             self.deliver(ids, self.using)
         except (DispatchError, DatabaseError, InterfaceError) as error:
             _leave_to_relay(error)
+        except Exception as error:  # noqa: BLE001 - the save has been committed, and Django cannot name this callback
+            _leave_to_relay("".join(format_exception(error)))
 
 
 def _inserted(*, messages: Sequence[OutboxMessage], using: str, **_: Any) -> None:
@@ -93,7 +96,7 @@ def _inserted(*, messages: Sequence[OutboxMessage], using: str, **_: Any) -> Non
     return None
 
 
-def _leave_to_relay(error: Exception) -> None:
+def _leave_to_relay(error: Exception | str) -> None:
     logger.error("Messages are left to a relay: %s", redact(str(error)).strip())
 
 

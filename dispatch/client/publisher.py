@@ -7,11 +7,13 @@ and a relay is another one.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from traceback import format_exception
 from typing import Protocol
 
 from dispatch.client.amqp_confirms import Confirming
@@ -21,8 +23,11 @@ from dispatch.client.broker_errors import sentence
 from dispatch.client.redis_pipeline import Pipelining, repeats
 from dispatch.conf import Broker, conf
 from dispatch.core.message import Message
+from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination, RoutingTable
-from dispatch.exceptions import BrokerUnavailable, PublishError, QueueUnavailable
+from dispatch.exceptions import BrokerUnavailable, DeliveryUnknown, PublishError, QueueUnavailable
+
+logger = logging.getLogger("dispatch.relay")
 
 __all__ = ["Fate", "Parcel", "Publisher"]
 
@@ -102,21 +107,32 @@ class Publisher:
         attempts = [Attempt(parcel) for parcel in parcels]
         refusals: dict[Destination, QueueUnavailable] = {}
         while (waiting := [attempt for attempt in attempts if attempt.is_open]) and go_on():
+            part = waiting
             try:
                 way = self._open()
                 way.session.follow(table)
-                part = _declared(way.session, _first(waiting, way.limit), refusals)
-            except BrokerUnavailable as error:
-                for attempt in waiting:
-                    attempt.fail(error)
-                self.close()
+                part = _first(waiting, way.limit)
+                part = _declared(way.session, part, refusals)
+                way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
+            except Exception as error:  # noqa: BLE001 - it must end neither the relay nor what is known of the others
+                failure = self._failure(error)
+                for attempt in waiting if failure is error else part:
+                    attempt.fail(failure)
+                self.close()  # an answer may still be on its way
                 break
-            way.publish(part, max(until, time.monotonic() + conf.BROKER_TIMEOUT))
             if way.session.is_over:
                 self.close()
             if way.session.is_lost or any(isinstance(attempt.answer, BrokerUnavailable) for attempt in part):
                 break
         return [attempt.answer for attempt in attempts]
+
+    def _failure(self, error: Exception) -> PublishError:
+        """Return what an error means that ends the hand-over; one that nobody foresaw is told, too."""
+        if isinstance(error, BrokerUnavailable):
+            return error
+        logger.error("Broker %r: %s", self.broker.alias, redact("".join(format_exception(error))).strip())
+        what = f"Publishing to broker {self.broker.alias!r} failed: {type(error).__name__}"
+        return DeliveryUnknown(sentence(what, error))
 
     def close(self) -> None:
         """Close the connection; the next publish opens a new one."""
@@ -158,10 +174,7 @@ def _let_go(way: Way) -> None:
 
 
 def _new(broker: Broker) -> Way:
-    return _way(connect(broker))
-
-
-def _way(session: Session) -> Way:
+    session = connect(broker)
     if session.has_exchanges:
         return Confirming(session)
     on_redis = session.connection.transport.driver_type == "redis"
@@ -193,17 +206,11 @@ def _declared(
     try:
         for destination in dict.fromkeys(attempt.parcel.destination for attempt in part):
             if destination not in refusals:
-                _declare(session, destination, refusals)
+                try:
+                    session.declare(destination)
+                except QueueUnavailable as error:
+                    refusals[destination] = error
     finally:
         for attempt in part if refusals else ():
             attempt.answer = refusals.get(attempt.parcel.destination, attempt.answer)
     return [attempt for attempt in part if attempt.is_open]
-
-
-def _declare(
-    session: Session, destination: Destination, refusals: dict[Destination, QueueUnavailable]
-) -> None:
-    try:
-        session.declare(destination)
-    except QueueUnavailable as error:
-        refusals[destination] = error

@@ -19,7 +19,7 @@ from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.models import OutboxMessage
-from dispatch.models.database import close_broken_connections
+from dispatch.models.database import close_broken_connections, schema_name
 from dispatch.relay.announcements import announce
 from dispatch.relay.circuit_breakers import Breakers
 from dispatch.relay.claims import OpenClaim
@@ -52,6 +52,9 @@ def publish(ids: Sequence[uuid.UUID], using: str, seconds: float) -> None:
 class _Delivery:
     """Claims given rows, publishes and settles them, as a relay does."""
 
+    #: The schema in which an error left something to be given back or recorded: another tenant's has no such rows.
+    owes: str | None = None
+
     def __init__(self, using: str, breakers: Breakers) -> None:
         self.using = using
         self.breakers = breakers
@@ -60,14 +63,17 @@ class _Delivery:
         self._unsettled = Unsettled(using)
 
     def deliver(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
-        """Publish these messages. What an error left claimed is put back at once, or else by the next delivery."""
+        """Publish these messages. What an error left claimed is put back at once, or by the schema's next delivery."""
+        self.owes = schema_name(self.using)
         try:
             self._open_claim.give_back()
+            self._record()
             self._deliver(ids, seconds)
-        except (DatabaseError, InterfaceError):
+        except Exception:
             close_broken_connections()
             self._open_claim.give_back()
             raise
+        self.owes = self.owes if self.batches.busy else None
 
     def _deliver(self, ids: Sequence[uuid.UUID], seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -88,8 +94,9 @@ class _Delivery:
     def finish(self) -> None:
         """Wait for what is under way, and record what became of it."""
         self._record(self.batches.rest(conf.RELAY_LEASE))
+        self.owes = None
 
-    def _record(self, outcomes: Sequence[Outcome]) -> None:
+    def _record(self, outcomes: Sequence[Outcome] = ()) -> None:
         settled = self._unsettled.record(outcomes)
         if messages_counted.receivers:
             tallies = [*filter(None, map(Outcome.tally, settled))]
@@ -105,7 +112,7 @@ class _Pool:
     def __init__(self, settings: Any) -> None:
         self.settings = settings
         self.breakers = Breakers(base=conf.BACKOFF_BASE)
-        self._idle: dict[str, list[_Delivery]] = defaultdict(list)
+        self._idle: dict[tuple[str, str | None], list[_Delivery]] = defaultdict(list)
 
     @classmethod
     def current(cls) -> _Pool:
@@ -128,15 +135,15 @@ class _Pool:
 
     def take(self, using: str) -> _Delivery:
         """Return a delivery for the caller alone."""
-        try:
-            return self._idle[using].pop()
-        except IndexError:
-            return _Delivery(using, self.breakers)
+        for owes in (schema_name(using), None):
+            with suppress(IndexError):
+                return self._idle[using, owes].pop()
+        return _Delivery(using, self.breakers)
 
     def give_back(self, delivery: _Delivery) -> None:
         """Keep it, and its connections, for whoever is next."""
         if self is type(self)._current:
-            self._idle[delivery.using].append(delivery)
+            self._idle[delivery.using, delivery.owes].append(delivery)
         else:
             delivery.batches.close()
 

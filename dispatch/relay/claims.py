@@ -246,11 +246,8 @@ def _readable(using: str, pk: uuid.UUID) -> list[Claimed]:
     row = OutboxMessage.objects.using(using).filter(pk=pk)
     found = {name: _values(row.values_list(column, flat=True)) for name, column in _COLUMNS.items()}
     values: dict[str, Any] = {name: next(iter(column), None) for name, column in found.items()}
-    return (
-        [Claimed(**values, odd=tuple(name for name, column in found.items() if not column))]
-        if found["pk"]
-        else []
-    )
+    odd = tuple(name for name, column in found.items() if not column)
+    return [Claimed(**values, odd=odd)] if found["pk"] else []
 
 
 def _values(column: Iterable[Any]) -> list[Any]:

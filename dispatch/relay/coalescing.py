@@ -13,7 +13,6 @@ from django.db.models import OuterRef, Subquery
 
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
-from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.models.write_transactions import brief_write
 from dispatch.relay.claims import Claimed
 
@@ -57,7 +56,7 @@ def _supersede(using: str, row: Claimed, latest: Any) -> None:
         "lease_token": None,
         "lease_expires_at": None,
     }
-    _still_ours(outbox, row).update(**done)
+    outbox.filter(pk=row.pk, status=Status.CLAIMED, lease_token=row.lease_token).update(**done)
     waiting = alike.filter(status=Status.PENDING)
     its_time = Subquery(outbox.filter(pk=row.pk).values("created_at")[:1])
     older = waiting.filter(created_at__lt=its_time).exclude(pk=latest).values_list("pk", flat=True)
@@ -65,7 +64,3 @@ def _supersede(using: str, row: Claimed, latest: Any) -> None:
     alike.filter(pk=latest, status=Status.PENDING, available_at__gt=database_now()).update(
         available_at=database_now()
     )
-
-
-def _still_ours(outbox: OutboxQuerySet, row: Claimed) -> OutboxQuerySet:
-    return outbox.filter(pk=row.pk, status=Status.CLAIMED, lease_token=row.lease_token)

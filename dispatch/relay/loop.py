@@ -38,6 +38,8 @@ PATIENCE = 0.1
 LEASE_USED = 0.7
 #: Seconds between two looks for messages that a silent relay has left.
 SWEEP_EVERY = 1.0
+#: Rows of the first claim: more only when these were small. Characters of arguments after which a claim takes fewer.
+FIRST, LARGE = 50, 1 << 24
 #: Seconds between two looks for pending messages that a change of routes has missed; ten times as long as a look takes,
 #: where that is more.
 RESTAMP_EVERY, LOOK_SECONDS = 30.0, 3.0
@@ -63,31 +65,30 @@ class Relay:
         self._took = 0.0
         self._swept = 0.0
         self._is_idle = False
+        self._limit = FIRST
 
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
         failures = 0
-        while not self.stop.is_set():
-            worked = False
-            try:
-                worked = self._has_work() and (bool(self._batch()) or self._is_busy)
-                failures = 0
-            except (DatabaseError, InterfaceError) as error:
-                failures += 1
-                logger.warning("The database did not answer, trying again: %s", redact(str(error)).strip())
-                close_broken_connections()
-                self.stop.wait(backoff.delay(failures, 0.1, 5.0))
-            if worked:
-                self.pauses.end()
-            else:
-                self._pause()
-        with suppress(
-            DatabaseError, InterfaceError
-        ):  # what is not settled is published again: its lease runs out
-            self._record(self.batches.withdraw())
-            self._open_claim.give_back()
-            self._rest()
-        self.close()
+        try:
+            while not self.stop.is_set():
+                worked = False
+                try:
+                    worked = self._has_work() and (bool(self._batch()) or self._is_busy)
+                    failures = 0
+                except (DatabaseError, InterfaceError) as error:
+                    failures += 1
+                    logger.warning(
+                        "The database did not answer, trying again: %s", redact(str(error)).strip()
+                    )
+                    close_broken_connections()
+                    self.stop.wait(backoff.delay(failures, 0.1, 5.0))
+                if worked:
+                    self.pauses.end()
+                else:
+                    self._pause()
+        finally:
+            self._end()
 
     def _has_work(self) -> bool:
         """Tell whether a round is due: while there is no message, one a second, for a look costs less."""
@@ -105,11 +106,22 @@ class Relay:
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
-            total += _published(outcomes)
-        self._record(self.batches.withdraw())
-        self.close()
+        try:
+            while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
+                total += _published(outcomes)
+        finally:
+            self._end()
         return total
+
+    def _end(self) -> None:
+        """Give back what is not begun, record the rest, and close."""
+        close_broken_connections()
+        # what is not settled is published again: its lease runs out
+        with suppress(DatabaseError, InterfaceError):
+            self._record(self.batches.withdraw())
+            self._open_claim.give_back()
+            self._rest()
+        self.close()
 
     def step(self) -> int:
         """Claim, publish and settle one batch; return how many rows were published."""
@@ -155,9 +167,19 @@ class Relay:
     def _claim(self, snapshot: Snapshot) -> list[Claimed]:
         if self._is_idle and not any_due(self.using):  # a look that costs less than a claim
             return []
-        rows = self._open_claim.take(conf.RELAY_BATCH_SIZE, self.batches.left_alone(snapshot))
+        limit = min(self._limit, conf.RELAY_BATCH_SIZE)
+        rows = self._open_claim.take(limit, self.batches.left_alone(snapshot))
         self._is_idle = not rows
+        self._follow_sizes(rows)
         return rows
+
+    def _follow_sizes(self, rows: Sequence[Claimed]) -> None:
+        """Let the next claim be larger after a full one that was small, and as small as it takes after a large one."""
+        size = sum(len(row.args or "") + len(row.kwargs or "") for row in rows)
+        if size > LARGE:
+            self._limit = max(1, len(rows) * LARGE // size)
+        elif len(rows) >= self._limit and 2 * size <= LARGE:
+            self._limit = min(2 * self._limit, conf.RELAY_BATCH_SIZE)
 
     def _rest(self) -> list[Outcome]:
         """Wait for what is under way, for as long as it is this relay's, and settle it; return what became of it."""

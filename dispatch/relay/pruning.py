@@ -24,7 +24,6 @@ class Pruner:
     def __init__(self, using: str) -> None:
         self.using = using
         self._walk: Pruning | None = None
-        self._walked = 0.0
         self._not_before = 0.0
 
     def go_on(self) -> None:
@@ -38,17 +37,11 @@ class Pruner:
             logger.warning("Old messages were not pruned, trying again: %s", redact(str(error)).strip())
             self._not_before = began + REST
         else:
-            self._rest(began, time.monotonic() - began)
+            self._not_before = began + ((time.monotonic() - began) / SHARE if self._walk else REST)
 
     def _step(self) -> None:
-        if self._walk is None:
-            self._walk, self._walked = Pruning(self.using), 0.0
+        self._walk = self._walk or Pruning(self.using)
         if not self._walk.done:
             self._walk.step()
-
-    def _rest(self, began: float, took: float) -> None:
-        self._walked += took
-        pause = took / SHARE
-        if self._walk is None or self._walk.done:
-            self._walk, pause = None, max(REST, self._walked / SHARE)
-        self._not_before = began + pause
+        if self._walk.done:
+            self._walk = None

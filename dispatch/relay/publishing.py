@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
-from traceback import format_exception
 from typing import NamedTuple
 
 from dispatch import outbox
 from dispatch.client.background_calls import SideBySide
 from dispatch.client.publisher import Fate, Parcel, Publisher
 from dispatch.conf import conf
-from dispatch.core.redaction import redact
 from dispatch.core.routing import Destination
 from dispatch.exceptions import (
     BrokerUnavailable,
-    DeliveryUnknown,
     DispatchError,
     PublishError,
     UnreadableMessage,
@@ -33,7 +29,6 @@ from dispatch.relay.failures import Waits, failure, refusal
 from dispatch.relay.parcels import Expired, Parcels
 from dispatch.relay.settling import Outcome
 
-logger = logging.getLogger("dispatch.relay")
 Status = OutboxMessage.Status
 
 
@@ -139,12 +134,7 @@ class Batches:
         return not is_over and alias not in self.breakers.open("broker")
 
     def _hand_over(self, alias: str, batch: Batch) -> Batch:
-        """Publish a batch, without the messages whose queue has failed while it was ready; return it with its answers.
-
-        An error that nobody foresaw ends neither the relay nor what is under way to other brokers. Any message of the
-        batch may have arrived, as where a connection breaks, so it waits as it does then, and goes alone the next time.
-        Left to their lease all would come again together, and no row would say why.
-        """
+        """Publish a batch, without messages whose queue failed while it was ready; return it with its answers."""
         failed = self.breakers.open("queue")
         tried = {row.pk: parcel for row, parcel in batch.parcels if parcel.destination.queue not in failed}
         try:
@@ -154,19 +144,10 @@ class Batches:
                 until=batch.deadline,
                 go_on=partial(self._may_go_on, alias, batch.deadline),
             )
-        except BrokerUnavailable as error:
+        except BrokerUnavailable as error:  # it is not in DISPATCH
             answers = [error] * len(tried)
-        except Exception as error:  # noqa: BLE001 - as said above
-            answers = [self._unforeseen(alias, error)] * len(tried)
         became = dict(zip(tried, answers, strict=True))
         return replace(batch, answers=[became.get(row.pk, Fate.UNTRIED) for row, _ in batch.parcels])
-
-    def _unforeseen(self, alias: str, error: Exception) -> DeliveryUnknown:
-        """Tell of an error, and let go of the connection, on which an answer may still be on its way."""
-        logger.error("Broker %r: %s", alias, redact("".join(format_exception(error))).strip())
-        if publisher := self._publishers.pop(alias, None):
-            publisher.close()
-        return DeliveryUnknown(f"Publishing to broker {alias!r} failed: {type(error).__name__}: {error}")
 
     def _outcomes(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
         for batch in batches:

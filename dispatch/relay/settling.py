@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import asdict
@@ -15,7 +14,6 @@ from django.db.models import F
 from django.db.models.expressions import RawSQL
 
 from dispatch import outbox
-from dispatch.conf import conf
 from dispatch.core.redaction import ascii_only, redact, storable
 from dispatch.core.routing import Destination
 from dispatch.heartbeats import Outcome as Counted
@@ -99,48 +97,32 @@ class Unsettled:
 
     def __init__(self, using: str) -> None:
         self.using = using
-        self._kept: list[tuple[float, Outcome]] = []
+        self._kept: list[Outcome] = []
 
     def record(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Keep outcomes and settle all that is kept, a second time after an error; return what was still ours."""
-        self.keep(outcomes, conf.RELAY_LEASE)
+        self._kept += outcomes
         try:
-            return self.settle()
+            return self._settle()
         except (DatabaseError, InterfaceError):  # a conflict, or a lost connection, is over the second time
             close_broken_connections()
-            return self.settle()
+            return self._settle()
 
-    def keep(self, outcomes: Iterable[Outcome], seconds: float) -> None:
-        """Keep outcomes until they are recorded, for no longer than a lease of that many seconds."""
-        until = time.monotonic() + seconds
-        self._kept += [(until, outcome) for outcome in outcomes]
-
-    def settle(self) -> list[Outcome]:
+    def _settle(self) -> list[Outcome]:
         """Record what is kept; return what was still ours.
 
-        Raises what the database raises. Then all is kept for another time while its lease may hold, with the errors in
-        letters that every table takes; afterwards another relay may have published it.
+        Raises what the database raises. Then all is kept for another time, with the errors in letters that every table
+        takes. Who keeps some claims no more: it would have more and more to keep.
         """
-        outcomes = [outcome for _, outcome in self._kept]
         try:
-            settled = settle(self.using, outcomes) if outcomes else []
+            settled = settle(self.using, self._kept) if self._kept else []
         except (DataError, IntegrityError):  # of one, which must not keep the others
-            settled = [each for outcome in outcomes for each in _settle_alone(self.using, outcome)]
+            settled = [each for outcome in self._kept for each in _settle_alone(self.using, outcome)]
         except (DatabaseError, InterfaceError):
-            self._kept = [(until, each._replace(error=ascii_only(each.error))) for until, each in self._kept]
-            self._forget_expired()
+            self._kept = [each._replace(error=ascii_only(each.error)) for each in self._kept]
             raise
-        self._kept.clear()
+        self._kept = []
         return settled
-
-    def _forget_expired(self) -> None:
-        now, kept = time.monotonic(), self._kept
-        self._kept = [(until, each) for until, each in kept if until >= now]
-        if forgotten := len(kept) - len(self._kept):
-            logger.error(
-                "What became of %d messages could not be recorded while their lease held: they may be published twice.",
-                forgotten,
-            )
 
 
 def _settle_alone(using: str, outcome: Outcome) -> list[Outcome]:

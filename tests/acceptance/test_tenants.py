@@ -129,6 +129,74 @@ def test_where_dispatch_is_a_tenants_own_each_has_triggers_tasks_and_messages_of
     }
 
 
+def test_what_an_error_at_a_commit_left_claimed_is_given_back_in_its_tenants_schema(
+    tenants: Callable[[str], Tenants],
+) -> None:
+    assert tenants("own").run("""
+        from django.conf import settings
+        from django.db import OperationalError, connection
+        settings.DISPATCH = {**settings.DISPATCH, "DELIVERY": "on_commit"}
+        from dispatch import delivery
+        delivery.connect()
+        is_lost = False
+
+        def lose_answers(execute, sql, params, many, context):
+            global is_lost
+            answer = None if is_lost else execute(sql, params, many, context)
+            if is_lost or "RETURNING" in sql and "lease_token" in sql:
+                is_lost = True
+                raise OperationalError("The answer was lost.")
+            return answer
+
+        for name in ("ada", "bob"):
+            with schema_context(name):
+                configure("shop.task")
+        with schema_context("ada"), connection.execute_wrapper(lose_answers):
+            send_task("shop.task")
+        found = {}
+        for name in ("bob", "ada"):
+            with schema_context(name):
+                send_task("shop.task")
+                found[name] = statuses()
+        answer(found)
+    """) == {"bob": [["", "published"]], "ada": [["", "pending"], ["", "published"]]}
+
+
+def test_an_answer_that_comes_after_the_commit_is_recorded_by_its_tenants_next_one(
+    tenants: Callable[[str], Tenants],
+) -> None:
+    assert tenants("own").run("""
+        import threading, time
+        from django.conf import settings
+        settings.DISPATCH = {**settings.DISPATCH, "DELIVERY": "on_commit"}
+        from dispatch import delivery
+        from dispatch.client.publisher import Publisher
+        delivery.connect()
+        delivery.LONGEST, publish = 0.1, Publisher.publish_batch
+
+        def slowly(*args, **options):
+            answers = publish(*args, **options)
+            time.sleep(0.5)
+            return answers
+
+        Publisher.publish_batch = slowly
+        found = {}
+        for name in ("ada", "bob"):
+            with schema_context(name):
+                configure("shop.task")
+        for name in ("ada", "bob", "ada"):
+            with schema_context(name):
+                send_task("shop.task")
+            for thread in threading.enumerate():
+                if thread.name == "dispatch delivery":
+                    thread.join()
+            Publisher.publish_batch = publish
+            with schema_context("ada"):
+                found[len(found)] = statuses()
+        answer([*found.values()])
+    """) == [[["", "claimed"]], [["", "claimed"]], [["", "published"], ["", "published"]]]
+
+
 def test_where_all_share_dispatch_no_message_takes_the_place_of_another_tenants(
     tenants: Callable[[str], Tenants],
 ) -> None:

@@ -25,7 +25,8 @@ from dispatch import delivery, outbox
 from dispatch.api import Call, asend_task, message_enqueued, message_published, send_many, send_task
 from dispatch.models import OutboxMessage, Queue, TaskDefinition, Trigger
 from dispatch.models.database import database_now
-from dispatch.relay import Relay, at_commit
+from dispatch.relay import Relay, at_commit, settling
+from dispatch.relay.publishing import Batches
 from project.notes.models import Note
 from tests.integration.conftest import Broker, Fragile
 from tests.support.brokers import read_all, task_ids
@@ -385,6 +386,35 @@ def test_what_was_claimed_before_an_error_does_not_wait_for_its_lease(no_broker:
     assert statuses() == [Status.PENDING if is_back else Status.CLAIMED]
     send()
     assert statuses() == [Status.PENDING, Status.PUBLISHED]
+
+
+def test_an_error_that_nobody_foresaw_fails_no_send_and_leaves_nothing_claimed(
+    no_broker: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        assert statuses() == [Status.CLAIMED]
+        raise KeyError("postgres://web:s3cret@db/web")
+
+    monkeypatch.setattr(Batches, "begin", fail)
+    send()
+    assert statuses() == [Status.PENDING]
+    assert "in fail" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_what_could_not_be_recorded_is_recorded_before_more_is_published(
+    no_broker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settling, "_write", fail)
+        send()
+        send()
+    assert statuses() == [Status.CLAIMED, Status.PENDING]
+    send()
+    assert statuses() == [Status.PUBLISHED, Status.PENDING, Status.PUBLISHED]
 
 
 def test_a_bad_setting_breaks_no_save(

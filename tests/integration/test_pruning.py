@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +48,29 @@ def test_the_relay_prunes_in_passing_and_then_rests(relay: Relay) -> None:
     later = message("published", 8)
     relay.drain()
     assert left() == {*kept, later}
+
+
+def test_however_long_a_walk_took_the_next_one_begins_a_minute_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, pruner = 1_000.0, pruning.Pruner("default")
+    step = Pruning.step
+
+    def slowly(walk: Pruning) -> int:
+        nonlocal now
+        now += 30
+        return step(walk)
+
+    monkeypatch.setattr(Pruning, "step", slowly)
+    monkeypatch.setattr(pruning, "time", SimpleNamespace(monotonic=lambda: now))
+    pruner.go_on()
+    while pruner._walk:
+        now += 30 / pruning.SHARE
+        pruner.go_on()
+    gone = message("published", 8)
+    now += pruning.REST
+    pruner.go_on()
+    assert gone not in left()
 
 
 def test_what_cannot_be_pruned_stops_no_publishing(

@@ -21,7 +21,7 @@ from django.utils import timezone
 from dispatch.api import Call, UnknownTask, asend_task, message_published, send_many, send_task
 from dispatch.client.amqp_confirms import Confirming
 from dispatch.client.broker_connection import Session
-from dispatch.client.publisher import Publisher
+from dispatch.client.publisher import Fate, OneByOne, Publisher
 from dispatch.client.redis_pipeline import Pipelining
 from dispatch.exceptions import BrokerUnavailable, QueueUnavailable
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition
@@ -33,7 +33,7 @@ from dispatch.relay.settling import Outcome, settle
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, delete_queue, read_all, task_ids
 from tests.support.failpoints import filled_in, is_claim
-from tests.support.registry import ARGUMENTS, TASK, make_queue, make_task
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task
 
 Status = OutboxMessage.Status
 
@@ -266,6 +266,37 @@ def test_what_was_claimed_before_an_error_does_not_wait_for_its_lease(
     assert task_ids(broker.url, broker.queue) == [str(message.id)]
 
 
+@pytest.mark.parametrize("error", [OperationalError, KeyError])
+def test_a_relay_that_an_error_ends_gives_back_what_it_has_claimed(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: Any) -> None:
+        assert counts() == {Status.CLAIMED: 1}
+        raise error
+
+    send_task(TASK, kwargs=ARGUMENTS)
+    monkeypatch.setattr(loop, "coalesced", fail)
+    with pytest.raises(error):
+        relay.drain()
+    assert counts() == {Status.PENDING: 1}
+
+
+@pytest.mark.one_database
+def test_a_relay_claims_fewer_messages_where_they_are_large(
+    transactional_db: None, broker_settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker_settings("memory://", RELAY_BATCH_SIZE=10)
+    make_registry()
+    monkeypatch.setattr(loop, "FIRST", 2)
+    monkeypatch.setattr(loop, "LARGE", 3_000)
+    for text, number in (("a", 24), ("a" * 1_000, 20), ("a", 9)):
+        send_many([Call(TASK, ["1", text])] * number)
+    relay, claims = Relay(), list[int]()
+    while OutboxMessage.objects.filter(status=Status.PENDING).exists():
+        claims.append(relay.step())
+    assert claims == [2, 4, 8, 10, 10, 2, 2, 2, 2, 2, 2, 4, 3]
+
+
 def then_stop(relay: Relay, publish: Callable[..., None]) -> Callable[..., None]:
     def publish_and_stop(*args: Any) -> None:
         publish(*args)
@@ -362,31 +393,41 @@ def test_an_error_that_nobody_foresaw_leaves_the_relay_and_other_brokers_alone(
     brokers = {**settings.DISPATCH["BROKERS"], "other": {"URL": "memory://"}}
     settings.DISPATCH = {**settings.DISPATCH, "BROKERS": brokers}
     make_task("notes.other", queue=make_queue("other", broker="other"))
-    message, other = send_task(TASK, kwargs=ARGUMENTS), send_task("notes.other", kwargs=ARGUMENTS)
-    publish, over = Publisher.publish_batch, threading.Event()
+    messages = send_many([Call(TASK, kwargs=ARGUMENTS)] * 3)
+    other = send_task("notes.other", kwargs=ARGUMENTS)
+    over, calls = threading.Event(), list[None]()
 
-    def fail_then(publisher: Publisher, parcels: Any, *args: Any, **options: Any) -> Any:
-        answers = publish(publisher, parcels, *args, **options)
-        if publisher.broker.alias == "other":
-            over.set()
-            return answers
-        over.wait()
-        raise KeyError("amqp://user:s3cret@host")
+    def at_the_second(publish: Callable[..., None]) -> Callable[..., None]:
+        def fail(way: Any, attempts: Any, until: float) -> None:
+            over.wait()
+            calls.append(publish(way, attempts, until))
+            if len(calls) == 2:
+                attempts[0].answer = Fate.UNTRIED  # as if no answer had been noted
+                raise KeyError("amqp://user:s3cret@host")
+
+        return fail
+
+    def then_tell(publish: Callable[..., None]) -> Callable[..., None]:
+        return lambda *args: publish(*args) or over.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Publisher, "publish_batch", fail_then)
-        assert relay.step() == 1
-    message.refresh_from_db()
-    other.refresh_from_db()
-    assert (message.status, message.attempts, other.status) == (Status.PENDING, 1, Status.PUBLISHED)
-    assert "KeyError" in message.last_error
-    assert "in fail_then" in caplog.text
-    assert "s3cret" not in caplog.text + message.last_error
-    while not relay.step():
-        pass
-    assert (
-        task_ids(broker.url, broker.queue) == [str(message.pk)] * 2
-    )  # the same message, which may run twice
+        for way in (Confirming, Pipelining):
+            patch.setattr(way, "limit", 1)
+            patch.setattr(way, "publish", at_the_second(way.publish))
+        patch.setattr(OneByOne, "publish", then_tell(OneByOne.publish))
+        assert relay.step() == 2
+    for message in (*messages, other):
+        message.refresh_from_db()
+    became = [(each.status, each.attempts) for each in messages]
+    assert became == [(Status.PUBLISHED, 1), (Status.PENDING, 1), (Status.PENDING, 0)]
+    assert other.status == Status.PUBLISHED
+    assert "KeyError" in messages[1].last_error
+    assert "in fail" in caplog.text
+    assert "s3cret" not in caplog.text + messages[1].last_error
+    while OutboxMessage.objects.exclude(status=Status.PUBLISHED).exists():
+        relay.step()
+    first, second, third = (str(message.pk) for message in messages)
+    assert sorted(task_ids(broker.url, broker.queue)) == sorted([first, second, second, third])
 
 
 def test_a_relay_waits_for_a_database_that_is_away(
@@ -475,12 +516,15 @@ def test_a_record_that_still_fails_when_the_lease_is_over_is_left_to_the_next_re
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
     unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "no")], seconds=-1)
-    failing += [OperationalError("read-only")]
+    failing += [OperationalError("read-only")] * 2
     with pytest.raises(OperationalError):
-        unsettled.settle()
-    assert "What became of 1 messages could not be recorded" in caplog.text
-    assert unsettled.settle() == []
+        unsettled.record([Outcome(row, Status.DEAD, "no")])
+    OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
+    Relay()._sweep()
+    assert len(claim("default", 10, lease=60)) == 1
+    assert unsettled.record([]) == []
+    assert counts() == {Status.CLAIMED: 1}
+    assert "1 of 1 messages were settled after their lease ran out" in caplog.text
 
 
 def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
@@ -489,10 +533,8 @@ def test_a_reason_that_the_table_has_no_letters_for_is_stored_in_others(
     make_task(queue=make_queue("default", is_default=True))
     send_task(TASK, kwargs=ARGUMENTS)
     [row] = claim("default", 10, lease=60)
-    unsettled = settling.Unsettled("default")
-    unsettled.keep([Outcome(row, Status.DEAD, "so 😀")], seconds=60)
     failing += [DataError("Incorrect string value")] * 2  # with the others of its batch, and alone
-    assert len(unsettled.settle()) == 1
+    assert len(settling.Unsettled("default").record([Outcome(row, Status.DEAD, "so 😀")])) == 1
     assert OutboxMessage.objects.get().last_error == r"so \ud83d\ude00"
 
 

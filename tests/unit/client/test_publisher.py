@@ -158,6 +158,26 @@ def test_after_the_broker_was_lost_nothing_more_is_tried(monkeypatch):
     assert rest == [Fate.UNTRIED] * 2
 
 
+def test_an_error_that_nobody_foresaw_leaves_what_is_known_of_the_others_and_does_not_show_a_password(
+    monkeypatch, caplog
+):
+    publish = publishing.OneByOne.publish
+
+    def fail_at_the_second(way, attempts, until):
+        if attempts[0].parcel.message.task_id == "1":
+            raise KeyError(f"redis://user:{SECRET}@host")
+        publish(way, attempts, until)
+
+    monkeypatch.setattr(publishing.OneByOne, "publish", fail_at_the_second)
+    batch = [Parcel(message(task_id=str(number)), DESTINATION) for number in range(3)]
+    first, second, third = Publisher(MEMORY).publish_batch(batch, TABLE)
+    assert (first, third) == (Fate.TAKEN, Fate.UNTRIED)
+    assert isinstance(second, DeliveryUnknown)
+    assert "KeyError" in str(second)
+    assert "in fail_at_the_second" in caplog.text
+    assert SECRET not in caplog.text + str(second)
+
+
 def test_of_a_broker_that_is_not_there_each_message_is_told():
     batch = [Parcel(message(), DESTINATION)] * 3
     found = Publisher(Broker("bulk", f"redis://{NOWHERE}/0")).publish_batch(batch, TABLE)

@@ -458,3 +458,10 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_sentence(tmp_path):
     found = manage("manifest", "show", database=f"sqlite:///{tmp_path}/no/such/directory.sqlite3")
     assert found.returncode == 1
     assert found.stderr.startswith("CommandError: The database cannot be used: unable to open")
+
+
+@pytest.mark.parametrize("command", ["relay", "results", "run"])
+def test_a_process_whose_database_is_away_at_its_start_ends_and_says_so(command):
+    found = manage(command, database="postgres://postgres@127.0.0.1:1/nowhere")
+    assert found.returncode == 1
+    assert found.stderr.startswith("CommandError: The database cannot be used: connection failed")
