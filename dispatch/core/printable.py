@@ -45,7 +45,18 @@ def log_fields(
 
 
 #: Everything in the package logs to one of these, each below ``dispatch``.
-LOGGERS = ("admin", "client", "contract", "delivery", "outbox", "registry", "relay", "results", "triggers")
+LOGGERS = (
+    "admin",
+    "beat",
+    "client",
+    "contract",
+    "delivery",
+    "outbox",
+    "registry",
+    "relay",
+    "results",
+    "triggers",
+)
 
 
 def keep_log_lines_whole() -> None:
