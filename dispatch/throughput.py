@@ -1,24 +1,31 @@
-"""Throughput: what became of messages by the minute and by the hour, and how long it took. The outbox is not asked."""
+"""Throughput: what became of messages by the minute and by the hour, and how long it took.
+
+The outbox is asked only for the ids of what was enqueued lately, which tell when that was: no save pays for a count.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Sum
 from django.db.models.functions import Floor
 
 from dispatch.heartbeats import Count
-from dispatch.models import MinuteCount
+from dispatch.models import MinuteCount, OutboxMessage
 from dispatch.models.database import Epoch, database_now
+from dispatch.outbox.retention import first_id
 
 Outcome = MinuteCount.Outcome
 
 MINUTE, HOUR = 60, 3_600
 #: How many of each are told of, the one that has begun among them.
 MINUTES, HOURS = 60, 24
+#: Ids of messages that are read.
+MOST_READ = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,19 @@ def of_last_hour(using: str) -> Series:
 def of_last_day(using: str) -> Series:
     """Return the counts of each of the last hours."""
     return _series(using, HOUR, HOURS)
+
+
+def enqueued(using: str, minutes: Sequence[dt.datetime]) -> tuple[list[Count], int]:
+    """Return how many messages were enqueued in each of these minutes, and in all of them, counted to ``MOST_READ``.
+
+    Of more, the newest are read, and nothing is told of a minute that was read in part.
+    """
+    until = minutes[-1] + dt.timedelta(seconds=MINUTE)
+    rows = OutboxMessage.objects.using(using).filter(pk__gte=first_id(minutes[0]), pk__lt=first_id(until))
+    ids = rows.order_by("-pk").values_list("pk", flat=True)[:MOST_READ]
+    read = [(pk.int >> 80) // (MINUTE * 1_000) for pk in ids]  # a UUIDv7 begins with its milliseconds
+    found = Counter(read if len(read) < MOST_READ else [minute for minute in read if minute > read[-1]])
+    return [Count(found[int(minute.timestamp()) // MINUTE]) for minute in minutes], len(read)
 
 
 def _series(using: str, seconds: int, length: int) -> Series:

@@ -13,9 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from dispatch import health
+from dispatch import health, throughput
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import MinuteCount, OutboxMessage, Queue
+from dispatch.outbox.retention import first_id
 from tests.support.odd_values import write
 from tests.support.processes import make_process
 from tests.unit.admin.conftest import PUSH, SUMMARIZE, staff
@@ -140,6 +141,17 @@ def test_the_last_hour_and_day_are_charts_with_numbers_beside(viewer, overdue):
     assert re.search(r"<rect [^>]+><title>\d\d:\d\d: 1,234</title>", shown)
     assert "500 ms" in shown
     assert "style=" not in shown
+
+
+def test_what_was_enqueued_stands_beside_what_became_of_it_before_any_relay_ran(
+    viewer, registry, monkeypatch
+):
+    row = r"Enqueued.+?>{}\s+<.+?>{}\s+<.+?>–\s+<.+?>–\s+<"
+    message()
+    message(pk=uuid.UUID(int=first_id(timezone.now() - timezone.timedelta(minutes=1)).int + 1))
+    assert re.search(row.format(1, 2), text(viewer), re.DOTALL)
+    monkeypatch.setattr(throughput, "MOST_READ", 1)
+    assert re.search(row.format("–", r"1\+"), text(viewer), re.DOTALL)
 
 
 @pytest.mark.parametrize(("language", "expected"), [("en", "2,469.0"), ("de", "2.469,0")])
