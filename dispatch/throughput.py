@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Case, Sum, When
 from django.db.models.functions import Floor
 
 from dispatch.heartbeats import Count
@@ -41,14 +42,18 @@ class Series:
         return [sum(each, Count()) for each in zip([Count()] * len(self.starts), *known, strict=True)]
 
 
-def of_last_hour(using: str) -> Series:
-    """Return the counts of each of the last minutes."""
-    return _series(using, MINUTE, MINUTES)
-
-
-def of_last_day(using: str) -> Series:
-    """Return the counts of each of the last hours."""
-    return _series(using, HOUR, HOURS)
+def of_hour_and_day(using: str) -> tuple[Series, Series]:
+    """Return the counts of each of the last minutes, and of each of the last hours."""
+    hour_ago, day_ago = (database_now() - dt.timedelta(hours=hours) for hours in (1, HOURS))
+    step = Case(When(minute__gte=hour_ago, then=float(MINUTE)), default=float(HOUR))
+    # a minute's middle: SQLite is off by some µs
+    start = Floor((Epoch("minute") + MINUTE / 2) / step) * step
+    rows = MinuteCount.objects.using(using).filter(minute__range=(day_ago, database_now()))
+    summed = rows.annotate(start=start).values_list("start", "outcome")
+    found = list(summed.annotate(Sum("number"), Sum("milliseconds")))
+    # the database's clock may be ahead of ours
+    last = max([int(time.time()), *(int(at) for at, *_ in found)])
+    return _series(found, MINUTE, MINUTES, last), _series(found, HOUR, HOURS, last)
 
 
 def enqueued(using: str, minutes: Sequence[dt.datetime]) -> tuple[list[Count], int]:
@@ -64,19 +69,11 @@ def enqueued(using: str, minutes: Sequence[dt.datetime]) -> tuple[list[Count], i
     return [Count(found[int(minute.timestamp()) // MINUTE]) for minute in minutes], len(read)
 
 
-def _series(using: str, seconds: int, length: int) -> Series:
-    past = (database_now() - dt.timedelta(seconds=seconds * length), database_now())
-    span = Floor(
-        (Epoch("minute") + MINUTE / 2) / float(seconds)
-    )  # a minute's middle: SQLite is off by some µs
-    rows = MinuteCount.objects.using(using).filter(minute__range=past).annotate(span=span)
-    summed = list(rows.values_list("span", "outcome").annotate(Sum("number"), Sum("milliseconds")))
-    # the database's clock may be ahead of ours
-    last = max([int(time.time()) // seconds, *(int(at) for at, *_ in summed)])
-    spans = range(last - length + 1, last + 1)
+def _series(found: Iterable[Sequence[Any]], seconds: int, length: int, last: int) -> Series:
+    spans = range(last // seconds - length + 1, last // seconds + 1)
     counts: dict[str, list[Count]] = {}
-    for at, outcome, number, milliseconds in summed:
-        if int(at) in spans:
+    for start, outcome, number, milliseconds in found:
+        if (span := int(start) // seconds) in spans:
             known = counts.setdefault(outcome, [Count()] * length)
-            known[spans.index(int(at))] = Count(number, milliseconds / 1_000)
+            known[spans.index(span)] += Count(number, milliseconds / 1_000)
     return Series(tuple(dt.datetime.fromtimestamp(at * seconds, tz=dt.UTC) for at in spans), counts)

@@ -36,7 +36,7 @@ STEP, HEIGHT, LEAST = 4, 30, 2
 
 def throughput_table(using: str) -> Table:
     """Return what became of messages in the last hour and day, and how many came; no rows, if nothing did."""
-    hour, day = throughput.of_last_hour(using), throughput.of_last_day(using)
+    hour, day = throughput.of_hour_and_day(using)
     came, total = throughput.enqueued(using, hour.starts)
     rows = [_enqueued(hour, came, total), *_rows(hour, day)] if day.counts or total else []
     return Table(_("Throughput"), COLUMNS, rows)

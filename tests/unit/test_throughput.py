@@ -32,11 +32,11 @@ def test_processes_and_queues_are_summed_by_the_minute_and_by_the_hour() -> None
     for queue in ("llm", "web"):
         count(hour, queue=queue, number=3, milliseconds=1_500)
     count(hour + dt.timedelta(minutes=59), number=4, milliseconds=1_000)
-    day = throughput.of_last_day("default")
+    last_hour, day = throughput.of_hour_and_day("default")
     assert found(day, "published") == {hour: Count(10, 4.0)}
     assert day.of("published", "dead") == day.of("published")
     assert found(day, "dead") == {}
-    assert (len(day.starts), len(throughput.of_last_hour("default").starts)) == (24, 60)
+    assert (len(day.starts), len(last_hour.starts)) == (24, 60)
 
 
 def test_what_is_older_than_the_spans_is_left_out() -> None:
@@ -44,8 +44,9 @@ def test_what_is_older_than_the_spans_is_left_out() -> None:
     count(minute, number=5)
     count(minute - dt.timedelta(minutes=60), number=7)
     count(minute - dt.timedelta(hours=25), number=9)
-    assert found(throughput.of_last_hour("default"), "published") == {minute: Count(5)}
-    assert sum(throughput.of_last_day("default").of("published"), Count()) == Count(12)
+    hour, day = throughput.of_hour_and_day("default")
+    assert found(hour, "published") == {minute: Count(5)}
+    assert sum(day.of("published"), Count()) == Count(12)
 
 
 def test_the_mean_of_none_is_nothing() -> None:
