@@ -30,9 +30,9 @@ COLUMNS = {
 }
 RESULTS = """
 INSERT INTO django_celery_results_taskresult
-    (task_id, status, content_type, content_encoding, result, date_created, date_done)
-SELECT id::text, CASE WHEN random() < 0.01 THEN 'FAILURE' ELSE 'SUCCESS' END, 'application/json', 'utf-8', '1',
-    created_at, created_at
+    (task_id, task_name, status, content_type, content_encoding, result, date_created, date_done)
+SELECT id::text, task_name, CASE WHEN random() < 0.01 THEN 'FAILURE' ELSE 'SUCCESS' END, 'application/json', 'utf-8',
+    '1', created_at, created_at
 FROM dispatch_outboxmessage WHERE handled_at IS NOT NULL AND status = 'published'
 """
 #: What two relays and two collectors count in a day, with ten queues.

@@ -35,15 +35,29 @@ STEP, HEIGHT, LEAST = 4, 30, 2
 
 
 def throughput_table(using: str) -> Table:
-    """Return what became of messages in the last hour and day; no rows, if nothing did."""
-    hour, day = throughput.of_last_hour(using), throughput.of_last_day(using)
-    return Table(_("Throughput"), COLUMNS, [*_rows(hour, day)] if day.counts else [])
+    """Return what became of messages in the last hour and day, and how many came; no rows, if nothing did."""
+    hour, day = throughput.of_hour_and_day(using)
+    came, total = throughput.enqueued(using, hour.starts)
+    rows = [_enqueued(hour, came, total), *_rows(hour, day)] if day.counts or total else []
+    return Table(_("Throughput"), COLUMNS, rows)
+
+
+def _enqueued(hour: Series, came: Sequence[Count], total: int) -> list[Link]:
+    """Return the row of what was enqueued, which is known of the last hour, or of the part of it that was read."""
+    is_cut = total >= throughput.MOST_READ
+    cells = (
+        capfirst(gettext("enqueued")),
+        _bars(hour.starts, came, _value, _number),
+        widgets.EMPTY if is_cut and not came[-2].number else _number(came[-2]),
+        f"{widgets.number(total)}{'+' * is_cut}",
+    )
+    return [Link(cell) for cell in (*cells, widgets.EMPTY, widgets.EMPTY)]
 
 
 def _rows(hour: Series, day: Series) -> Iterator[list[Link]]:
     for outcome in Outcome:
         if outcome in ALWAYS_SHOWN or outcome in day.counts:
-            yield _row(outcome.label, hour, day, [outcome], lambda count: count.number, _number)
+            yield _row(outcome.label, hour, day, [outcome], _value, _number)
     for label, outcomes in TIMES:
         if not day.counts.keys().isdisjoint(outcomes):
             yield _row(label, hour, day, outcomes, lambda count: count.mean, _mean)
@@ -92,6 +106,10 @@ def _bars(
             "", '<rect x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>', drawn
         ),
     )
+
+
+def _value(count: Count) -> int:
+    return count.number
 
 
 def _number(count: Count) -> str:

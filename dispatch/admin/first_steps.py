@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from weakref import WeakSet
 
 from django.contrib import admin
 from django.db.models import Model
@@ -22,6 +23,8 @@ from dispatch.models import OutboxMessage, Process, Queue, Route, TaskDefinition
 
 #: Results are sought for so many tasks.
 MOST_SOUGHT = 500
+#: The states of the registry for which a result was found, and is not sought again.
+_ARRIVED: WeakSet[registry.Snapshot] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,13 @@ def steps(site: admin.AdminSite, request: HttpRequest, seen: Health, using: str,
 
 
 def _has_result(using: str) -> bool:
-    names = list(registry.current().tasks)[:MOST_SOUGHT]
-    return result_model()._default_manager.using(using).filter(task_name__in=names).exists()
+    snapshot = registry.current()
+    if snapshot not in _ARRIVED:
+        names = list(snapshot.tasks)[:MOST_SOUGHT]
+        if not result_model()._default_manager.using(using).filter(task_name__in=names).exists():
+            return False
+        _ARRIVED.add(snapshot)
+    return True
 
 
 def _link(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> Link:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.contrib import admin
@@ -22,7 +23,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from dispatch import health
+from dispatch import health, registry
 from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
 from dispatch.admin.explanations.section import Table
 from dispatch.admin.links import Link
@@ -131,12 +132,22 @@ def drift(request: HttpRequest) -> dict[str, Any] | None:
     site = links.site_of(request)
     if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
         return None
+    report = _report(registry.current(), router.db_for_read(OutboxMessage))
+    return {"report": report, "url": url(request, "dispatch_contract")}
+
+
+@lru_cache(maxsize=1)
+def _report(snapshot: registry.Snapshot, using: str) -> Any:
+    """Verify a state of the registry once. What relay and collector lack is told by the notices."""
     from dispatch.contract import verify
     from dispatch.triggers.code_triggers import task_uses
 
-    using = router.db_for_read(OutboxMessage)
-    report = verify(using, code=task_uses(), messages=False, processes=False)  # which the notices tell
-    return {"report": report, "url": url(request, "dispatch_contract")}
+    return verify(using, code=task_uses(), messages=False, processes=False)
+
+
+@lru_cache(maxsize=1)
+def _queue_keys(snapshot: registry.Snapshot) -> dict[str, int]:
+    return dict(Queue.objects.values_list("name", "pk"))
 
 
 class _Picture:
@@ -234,12 +245,10 @@ class _Picture:
     def _queue_rows(self) -> list[list[Link]]:
         """Return a row for each queue, those first where something waits or fails."""
         lines = sorted(self.seen.queues, key=lambda line: not (line.pending or line.error))
-        names = [line.queue for line in lines[:MOST_SHOWN]]
-        pages = {
-            row.name: links.change_url(row, self.site.name) for row in Queue.objects.filter(name__in=names)
-        }
         may_follow = links.viewable(self.site, self.request, Queue)
-        return [self._queue(line, pages.get(line.queue, "") if may_follow else "") for line in lines]
+        keys = _queue_keys(registry.current()) if may_follow else {}
+        pages = {name: links.url(Queue, key, self.site.name) for name, key in keys.items()}
+        return [self._queue(line, pages.get(line.queue, "")) for line in lines]
 
     def _queue(self, line: QueueLine, url: str) -> list[Link]:
         pending = _counted(line.pending)

@@ -7,17 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from django.db.models import Count
-
-from dispatch import registry
+from dispatch import health, registry
 from dispatch.client import queue_state, worker_control
 from dispatch.conf import conf
 from dispatch.core.routing import Queue, RoutingTable
 from dispatch.exceptions import PublishError, QueueUnavailable
-from dispatch.models import OutboxMessage
 from dispatch.queues.selection import broker, by_broker, chosen
 
-UNSENT = (OutboxMessage.Status.PENDING, OutboxMessage.Status.CLAIMED)
 Condition = Literal["ok", "missing", "drift", "refused", "down"]
 MISSING = (
     "Not on the broker yet. The relay declares a queue when it first publishes to it; "
@@ -50,7 +46,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One queue of the registry: what is seen of it, how many messages wait for it in the outbox, how it is set."""
+    """One queue of the registry: what is seen of it, how many messages wait for it in the outbox, how it is set.
+
+    ``waiting`` is counted to ``health.MOST_COUNTED``.
+    """
 
     queue: str
     broker: str
@@ -63,26 +62,21 @@ class Line:
 def overview(using: str, names: Sequence[str] | None = None) -> list[Line]:
     """Return a line per queue, sorted by name. A broker that is down makes its own lines say so, and no others.
 
-    ``using`` is the database whose outbox is counted.
+    ``using`` is the database whose outbox is looked at.
     """
     table = registry.current().table
-    waiting = _waiting(using)
+    waiting = health.waiting(using)
     return [
         Line(
             queue.name,
             queue.broker,
             seen,
-            waiting.get(queue.name, 0),
+            waiting[queue.name].pending if queue.name in waiting else 0,
             queue.paused,
             queue.name == table.default.queue,
         )
         for queue, seen in sorted(look(names), key=lambda pair: pair[0].name)
     ]
-
-
-def _waiting(using: str) -> dict[str, int]:
-    rows = OutboxMessage.objects.using(using).filter(status__in=UNSENT).order_by()
-    return dict(rows.values_list("queue").annotate(Count("pk")))
 
 
 def look(names: Sequence[str] | None) -> Iterator[tuple[Queue, Seen]]:

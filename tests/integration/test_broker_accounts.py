@@ -224,6 +224,27 @@ def test_relay_and_admin_do_their_work_under_their_accounts_of_rabbitmq_and_noth
     assert [outcome.error for outcome in queues.delete(["bound"])] == [""]
 
 
+def test_a_relay_that_names_queues_publishes_to_those_of_the_vhost_under_its_account_and_does_nothing_else(
+    site: Site, log_in: Callable[..., None], unique: str
+) -> None:
+    Route.objects.create(pattern="*", queue=make_queue(unique, broker=ALIAS))
+    make_task()
+    log_in(RELAY)
+    control(
+        *(shlex.split(line.removeprefix("rabbitmqctl ")) for line in printed("rabbitmqctl") if RELAY in line)
+    )
+    for name in (unique, "others"):
+        declare(site.owner, kombu.Queue(name))
+    send_task(TASK, kwargs=ARGUMENTS)
+    assert Relay().drain() == 1
+    url = site.url(RELAY)
+    assert not is_refused(url, publish("", "others"))  # as the note beside the account says
+    assert is_refused(url, publish("amq.direct", unique))
+    assert is_refused(url, lambda channel: channel.basic_get(unique))
+    assert is_refused(url, lambda channel: channel.queue_purge(unique))
+    assert is_refused(url, lambda channel: channel.queue_declare("another"))
+
+
 @pytest.fixture
 def publisher(site: Site, unique: str, broker_settings: Callable[..., None]) -> Iterator[Relay]:
     broker_settings(site.url(PUBLISHER))

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from dispatch import queues
-from dispatch.core.sentences import count
+from dispatch import health, queues
+from dispatch.core.sentences import at_most, count
 from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database
 from dispatch.management.subcommands.operator_input import add_yes, agreed, up_to
 from dispatch.management.subcommands.output import (
@@ -155,7 +155,7 @@ def run_list(command: BaseCommand, options: Options) -> None:
     else:
         if not lines:
             command.stdout.write("The registry has no queue.")
-        write_rows(command, options, rows)
+        write_rows(command, options, [*map(_bounded, rows)])
         for note, names in _notes(lines).items():
             write_lines(command, ["", f"{', '.join(names)}: {note}"])
     unseen = sorted({line.broker for line in lines if line.seen.state == "down"})
@@ -174,6 +174,12 @@ def _row(line: queues.Line) -> dict[str, Any]:
         "default": line.default,
         "state": line.seen.state,
     }
+
+
+def _bounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row that says of a number counted to a bound that there may be more."""
+    is_more = row["waiting"] >= health.MOST_COUNTED
+    return {**row, "waiting": at_most(row["waiting"], health.MOST_COUNTED)} if is_more else row
 
 
 def _notes(lines: Iterable[queues.Line]) -> dict[str, list[str]]:

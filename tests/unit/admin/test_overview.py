@@ -13,9 +13,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from dispatch import health
+from dispatch import contract, health, throughput
+from dispatch.core import manifest as documents
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import MinuteCount, OutboxMessage, Queue
+from dispatch.outbox.retention import first_id
 from tests.support.odd_values import write
 from tests.support.processes import make_process
 from tests.unit.admin.conftest import PUSH, SUMMARIZE, staff
@@ -142,6 +144,17 @@ def test_the_last_hour_and_day_are_charts_with_numbers_beside(viewer, overdue):
     assert "style=" not in shown
 
 
+def test_what_was_enqueued_stands_beside_what_became_of_it_before_any_relay_ran(
+    viewer, registry, monkeypatch
+):
+    row = r"Enqueued.+?>{}\s+<.+?>{}\s+<.+?>–\s+<.+?>–\s+<"
+    message()
+    message(pk=uuid.UUID(int=first_id(timezone.now() - timezone.timedelta(minutes=1)).int + 1))
+    assert re.search(row.format(1, 2), text(viewer), re.DOTALL)
+    monkeypatch.setattr(throughput, "MOST_READ", 1)
+    assert re.search(row.format("–", r"1\+"), text(viewer), re.DOTALL)
+
+
 @pytest.mark.parametrize(("language", "expected"), [("en", "2,469.0"), ("de", "2.469,0")])
 def test_numbers_are_in_the_readers_notation_and_in_groups(viewer, overdue, settings, language, expected):
     settings.LANGUAGE_CODE = language
@@ -165,8 +178,9 @@ def test_the_number_of_queries_does_not_grow_with_the_queues(
     boss, overdue, queues, django_assert_max_num_queries
 ):
     Queue.objects.bulk_create(Queue(name=f"queue {number}") for number in range(queues))
+    result(PUSH)
     text(boss)
-    with django_assert_max_num_queries(30):
+    with django_assert_max_num_queries(10 + len(["SAVEPOINT", "RELEASE SAVEPOINT"])):  # a test's own
         assert ("more</td>" in text(boss)) == (queues > 25)
 
 
@@ -177,6 +191,15 @@ def test_what_registry_and_workers_disagree_in_is_counted_for_those_who_may_see_
     assert contract in shown
     User.objects.all().delete()
     assert contract not in text(staff("view_queue"))
+
+
+def test_what_they_disagree_in_is_counted_anew_with_each_import(boss, registry):
+    was = text(boss)
+    assert "1 error" in was
+    tasks = [{"name": name, "parameters": {}} for name in (SUMMARIZE, PUSH)]
+    document = {"manifest": 1, "worker": "w", "version": "1", "tasks": tasks, "queues": []}
+    contract.sync(documents.read(documents.sealed(document)))
+    assert "1 error" not in text(boss)
 
 
 # -- who may see what ---------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from kombu.transport import memory
 
-from dispatch import queues
+from dispatch import health, queues
 from dispatch.client.worker_replies import Consumed
 from dispatch.exceptions import BrokerUnavailable, ConfigurationError, QueueUnavailable
 from dispatch.management.subcommands.output import table
 from dispatch.models import Exchange, Manifest, Queue, Route, TaskDefinition
 from dispatch.queues import operations, worker_commands, worker_sync
-from tests.support.registry import TASK, make_queue, make_registry
+from tests.support.registry import TASK, make_queue, make_registry, waiting
 
 OTHER_TASK = "worker.tasks.stt.transcribe_audio"
 
@@ -199,6 +199,16 @@ def test_columns_are_aligned_numbers_to_the_right():
 
 def test_what_a_stranger_wrote_cannot_steer_the_terminal():
     assert table([{"name": "\x1b[2Jx\ny"}]) == ["NAME", "\\x1b[2Jx\\ny"]
+
+
+def test_what_waits_in_the_outbox_is_counted_to_a_bound_and_the_list_says_so(broker_settings, monkeypatch):
+    broker_settings("memory://")
+    make_registry()
+    waiting("llm"), waiting("llm"), waiting("llm", status="dead")
+    monkeypatch.setattr(health, "MOST_COUNTED", 2)
+    lines = {line.queue: line.waiting for line in queues.overview("default")}
+    assert lines == {"default": 0, "llm": 2}
+    assert "2+" in run("queues", "list")
 
 
 # -- worker-command -----------------------------------------------------------------------------------
