@@ -21,7 +21,7 @@ UNTIMED = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("few", UNTIMED, max_examples=25, derandomize=True)
-settings.register_profile("many", UNTIMED, max_examples=400)
+settings.register_profile("many", UNTIMED, max_examples=200)
 settings.load_profile("few")
 
 

@@ -50,6 +50,7 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     niceness: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    passed: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     flaky: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -113,7 +114,8 @@ class Suite:
         follow([again])
         if again.failed or again.counts["passed"] < len(tests):
             return
-        self.counts += Counter(passed=len(self.failures))
+        # What failed as it was torn down had passed.
+        self.counts += Counter(passed=len(set(tests) - self.passed))
         self.counts["failed"] = 0
         self.flaky, self.failures = tests, []
 
@@ -138,6 +140,8 @@ class Suite:
             self.failures.append(report["nodeid"])
         elif report.get("when") != "call":
             return
+        else:
+            self.passed.add(report["nodeid"])
         self.counts[outcome] += 1
 
 

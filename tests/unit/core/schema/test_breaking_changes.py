@@ -352,7 +352,7 @@ def accepted(schema, args, kwargs):
     return True
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings.default.max_examples * 2, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_is_not_called_breaking_accepts_every_call_that_the_old_schema_accepted(data):
     old = data.draw(tasks())
@@ -364,7 +364,7 @@ def test_what_is_not_called_breaking_accepts_every_call_that_the_old_schema_acce
             assert accepted(after, args, kwargs), (old, new, args, kwargs, compare(old, new))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(tasks())
 def test_a_schema_that_stays_is_no_change(schema):
     assert compare(schema, copy.deepcopy(schema)) == ()
