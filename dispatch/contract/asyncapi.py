@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from dispatch import registry
 from dispatch.conf import Broker, conf
 from dispatch.core.routing import Destination, RoutingTable
-from dispatch.exceptions import NoDestination
 from dispatch.models import Manifest, TaskDefinition
 from dispatch.registry.snapshot import Task
 
@@ -27,12 +26,8 @@ def asyncapi_document() -> dict[str, Any]:
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     described = dict(TaskDefinition.objects.exclude(description="").values_list("name", "description"))
-    for name, task in sorted(snapshot.tasks.items()):
-        try:
-            destination = snapshot.destination(name)
-        except NoDestination:
-            continue  # a check reports it
-        messages[_key(name)] = _message(task, described.get(name, ""))
+    for name, destination in snapshot.destinations().items():
+        messages[_key(name)] = _message(snapshot.tasks[name], described.get(name, ""))
         for key, channel in _channels(destination, snapshot.table):
             channels.setdefault(key, channel)["messages"][_key(name)] = _ref(
                 "components", "messages", _key(name)

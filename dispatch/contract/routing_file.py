@@ -6,7 +6,7 @@ from typing import Any
 
 from dispatch import registry
 from dispatch.core.routing import Destination, Exchange, Queue
-from dispatch.exceptions import ConfigurationError, NoDestination
+from dispatch.exceptions import ConfigurationError
 
 ROUTING_FORMAT = 1
 
@@ -19,12 +19,8 @@ def routing_document() -> dict[str, Any]:
         raise ConfigurationError(
             "No queue is the default one, and a worker needs one: mark a queue as default in the admin, then export."
         )
-    tasks = {}
-    for name in sorted(snapshot.tasks):
-        try:
-            tasks[name] = _destination(snapshot.destination(name))
-        except NoDestination:
-            continue  # a check reports it; the worker's own default applies
+    # to those without a destination, the worker's own default applies
+    tasks = {name: _destination(found) for name, found in snapshot.destinations().items()}
     return {
         "routing": ROUTING_FORMAT,
         "default_queue": table.default.queue,

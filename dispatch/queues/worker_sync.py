@@ -12,7 +12,7 @@ from dispatch.client.worker_replies import Consumed
 from dispatch.conf import Broker, conf
 from dispatch.core.routing import Queue
 from dispatch.core.suggestions import suggest
-from dispatch.exceptions import ConfigurationError, NoDestination, PublishError
+from dispatch.exceptions import ConfigurationError, PublishError
 from dispatch.queues.selection import chosen
 from dispatch.registry import Snapshot
 
@@ -150,12 +150,8 @@ def _check_worker(worker: str | None, sites: Sequence[_Site]) -> None:
 def _routed(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return the tasks that the registry sends to each queue."""
     found: dict[str, set[str]] = {}
-    for name in snapshot.tasks:
-        try:
-            queues = snapshot.destination(name).queues
-        except NoDestination:
-            continue
-        for queue in queues:
+    for name, destination in snapshot.destinations().items():
+        for queue in destination.queues:
             found.setdefault(queue, set()).add(name)
     return found
 

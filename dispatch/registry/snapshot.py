@@ -6,6 +6,7 @@ import json
 import logging
 import uuid
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from dispatch.core.routing import Destination, Request, Route, RoutingTable, Tar
 from dispatch.core.schema.parameters import Parameters, wants_text
 from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_rules import Trigger
-from dispatch.exceptions import TaskDisabled, TaskRetired, UnknownTask
+from dispatch.exceptions import NoDestination, TaskDisabled, TaskRetired, UnknownTask
 
 logger = logging.getLogger("dispatch.registry")
 
@@ -130,6 +131,14 @@ class Snapshot:
         found = self.table.candidates(name)
         for route in self.table.given_up.keys() - given_up:
             logger.error("Route %r is given up: %s", route.pattern, too_long(route.pattern, name))
+        return found
+
+    def destinations(self) -> dict[str, Destination]:
+        """Return where each registered task goes, by name; those that have nowhere to go are left to the checks."""
+        found = {}
+        for name in sorted(self.tasks):
+            with suppress(NoDestination):
+                found[name] = self.destination(name)
         return found
 
     def reads_arguments(self, name: str) -> bool:

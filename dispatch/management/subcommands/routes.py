@@ -72,11 +72,12 @@ def _add_offline(parser: CommandParser) -> None:
 def run_list(command: BaseCommand, options: Options) -> None:
     """Print a row per registered task, and below them the queues that nobody consumes."""
     snapshot = registry.current()
-    reached = {name: _reached(snapshot, name) for name in sorted(snapshot.tasks)}
+    reached = {name: found.queues for name, found in snapshot.destinations().items()}
     notes = _notes({queue for queues in reached.values() for queue in queues}, options)
     rows = [
-        _row(snapshot, name) | {"warnings": [notes[queue] for queue in queues if queue in notes]}
-        for name, queues in reached.items()
+        _row(snapshot, name)
+        | {"warnings": [notes[queue] for queue in reached.get(name, ()) if queue in notes]}
+        for name in sorted(snapshot.tasks)
     ]
     if not rows and options["format"] == "text":
         command.stdout.write("No task is registered: manage.py dispatch manifest sync FILE.")
@@ -127,13 +128,6 @@ def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:
         "priority": found.priority,
         "problem": problem,
     }
-
-
-def _reached(snapshot: registry.Snapshot, name: str) -> tuple[str, ...]:
-    try:
-        return snapshot.destination(name).queues
-    except NoDestination:
-        return ()
 
 
 def _notes(names: Iterable[str], options: Options) -> dict[str, str]:
