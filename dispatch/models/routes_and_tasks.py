@@ -163,6 +163,11 @@ class Manifest(models.Model):
 class TaskDefinition(WithTarget):
     """A task that may be sent, under its exact Celery name."""
 
+    #: The columns that are options of a call and fall back from call to definition.
+    OPTIONS = (
+        "countdown", "expires", "time_limit", "soft_time_limit", "serializer", "compression", "ignore_result",
+    )  # fmt: skip
+
     class Source(models.TextChoices):
         MANIFEST = "manifest", _("manifest")
         HAND = "hand", _("by hand")
@@ -295,20 +300,7 @@ class TaskDefinition(WithTarget):
             if value and (lacking := absence(value)):
                 raise ValidationError({name: f"{lacking}."})
 
-    @classmethod
-    def option_names(cls) -> tuple[str, ...]:
-        """Return the columns that are options of a call and fall back from call to definition."""
-        return (
-            "countdown",
-            "expires",
-            "time_limit",
-            "soft_time_limit",
-            "serializer",
-            "compression",
-            "ignore_result",
-        )
-
     def options(self) -> dict[str, Any]:
         """Return the options that this definition sets."""
-        values = {name: getattr(self, name) for name in self.option_names()}
+        values = {name: getattr(self, name) for name in self.OPTIONS}
         return {name: value for name, value in values.items() if value not in (None, "")}

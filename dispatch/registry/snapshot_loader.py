@@ -21,7 +21,7 @@ from dispatch.registry.snapshot import Snapshot, Task
 
 #: What is read of each definition; its schema comes as text, and of its manifest, which lists thousands, the worker.
 READ = (
-    "name", "queue__name", "exchange__name", "routing_key", "priority", *models.TaskDefinition.option_names(),
+    "name", "queue__name", "exchange__name", "routing_key", "priority", *models.TaskDefinition.OPTIONS,
     "sensitive_parameters", "enabled", "paused", "deprecated", "retired_at", "retired_version",
 )  # fmt: skip
 Row = TypeVar("Row")

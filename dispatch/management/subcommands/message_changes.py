@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -37,37 +38,32 @@ class Move:
     """What is done to many messages: to which of them, and how that is told."""
 
     verb: str
+    help: str
     possible: Callable[[OutboxQuerySet], OutboxQuerySet]
     run: Callable[[OutboxQuerySet], int]
     done: str
 
 
 MOVES = (
-    Move("requeue", requeueable, outbox.requeue, "requeued"),
-    Move("cancel", cancellable, outbox.cancel, "cancelled"),
+    Move(
+        "requeue",
+        "let dead and cancelled messages be published again",
+        requeueable,
+        outbox.requeue,
+        "requeued",
+    ),
+    Move("cancel", "let pending and dead messages not be published", cancellable, outbox.cancel, "cancelled"),
 )
 
 
 def add(actions: Subparsers) -> None:
     """Add the parsers."""
     for move in MOVES:
-        _add_move(actions, move)
+        parser = actions.add_parser(move.verb, help=move.help)
+        _add_selection(parser)
+        parser.set_defaults(run=partial(run_move, move))
     _add_revoke(actions)
     _add_prune(actions)
-
-
-def _add_move(actions: Subparsers, move: Move) -> None:
-    help_ = {
-        "requeue": "let dead and cancelled messages be published again",
-        "cancel": "let pending and dead messages not be published",
-    }
-    parser = actions.add_parser(move.verb, help=help_[move.verb])
-    _add_selection(parser)
-
-    def run(command: BaseCommand, options: Options) -> None:
-        run_move(command, options, move)
-
-    parser.set_defaults(run=run)
 
 
 def _add_selection(parser: CommandParser) -> None:
@@ -120,7 +116,7 @@ def _add_prune(actions: Subparsers) -> None:
     parser.set_defaults(run=run_prune)
 
 
-def run_move(command: BaseCommand, options: Options, move: Move) -> None:
+def run_move(move: Move, command: BaseCommand, options: Options) -> None:
     """Requeue, or cancel, in small steps; fail where a named message does not allow it."""
     _must_be_narrowed(options)
     named = selected(options)

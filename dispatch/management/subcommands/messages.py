@@ -37,28 +37,9 @@ Status = OutboxMessage.Status
 MOST_LISTED = 10_000
 #: The columns of a message that are shown, in JSON all of them.
 COLUMNS = (
-    *(
-        "id",
-        "task_name",
-        "status",
-        "broker",
-        "queue",
-        "created_at",
-        "available_at",
-        "expires_at",
-        "published_at",
-    ),
-    *(
-        "handled_at",
-        "attempts",
-        "last_error",
-        "origin",
-        "origin_name",
-        "object_model",
-        "object_pk",
-        "object_schema",
-    ),
-)
+    "id", "task_name", "status", "broker", "queue", "created_at", "available_at", "expires_at", "published_at",
+    "handled_at", "attempts", "last_error", "origin", "origin_name", "object_model", "object_pk", "object_schema",
+)  # fmt: skip
 TOO_DEEP = "(nested too deeply to be shown)"
 
 

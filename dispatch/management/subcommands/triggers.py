@@ -20,7 +20,7 @@ from dispatch.management.subcommands.output import (
 )
 from dispatch.models import Trigger
 from dispatch.triggers.code_triggers import CodeTrigger, declared
-from dispatch.triggers.preview import Candidate, Preview, candidates, destination, load, preview
+from dispatch.triggers.preview import Body, Candidate, Preview, candidates, destination, load, preview
 
 
 def add(subparsers: Subparsers) -> None:
@@ -137,7 +137,7 @@ def _lines(answer: Preview) -> list[str]:
     if answer.checks:
         parts.append(table([_check(check) for check in answer.checks]))
     if answer.body:
-        parts.append(_sent(answer))
+        parts.append(_sent(answer, answer.body))
     return paragraphs([*parts, ["Nothing was sent."]])
 
 
@@ -151,11 +151,8 @@ def _check(check: Any) -> dict[str, Any]:
     }
 
 
-def _sent(answer: Preview) -> list[str]:
+def _sent(answer: Preview, body: Body) -> list[str]:
     verb = "Sends" if answer.fires else "If it fired, it would send"
-    body = answer.body
-    if body is None:
-        return []
     where = f"to queue {body.queue}" if body.queue else f"to {_place(answer)}"
     lines = [f"{verb} {answer.task} {where}{f', due in {body.due_in:g} s' if body.due_in else ''}:"]
     lines += [f"  {value!r}" for value in body.args]
