@@ -69,8 +69,9 @@ class _Delivery:
             self._open_claim.give_back()
             self._record()
             self._deliver(ids, seconds)
-        except Exception:
-            close_broken_connections()
+        except Exception as error:
+            if isinstance(error, (DatabaseError, InterfaceError)):
+                close_broken_connections()
             self._open_claim.give_back()
             raise
         self.owes = self.owes if self.batches.busy else None

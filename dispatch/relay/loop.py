@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 
@@ -70,7 +70,7 @@ class Relay:
     def run(self) -> None:
         """Work until :attr:`stop` is set. A database that is away is waited for."""
         failures = 0
-        try:
+        with self._ended():
             while not self.stop.is_set():
                 worked = False
                 try:
@@ -87,8 +87,6 @@ class Relay:
                     self.pauses.end()
                 else:
                     self._pause()
-        finally:
-            self._end()
 
     def _has_work(self) -> bool:
         """Tell whether a round is due: while there is no message, one a second, for a look costs less."""
@@ -106,22 +104,26 @@ class Relay:
     def drain(self) -> int:
         """Publish what is due now, once; return how many rows were published."""
         total = 0
-        try:
+        with self._ended():
             while not self.stop.is_set() and ((outcomes := self._batch() + self._rest()) or self._is_walking):
                 total += _published(outcomes)
-        finally:
-            self._end()
         return total
 
-    def _end(self) -> None:
-        """Give back what is not begun, record the rest, and close."""
-        close_broken_connections()
-        # what is not settled is published again: its lease runs out
-        with suppress(DatabaseError, InterfaceError):
-            self._record(self.batches.withdraw())
-            self._open_claim.give_back()
-            self._rest()
-        self.close()
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        """Whatever ends the block: give back what is not begun, record the rest, and close."""
+        try:
+            yield
+        except (DatabaseError, InterfaceError):
+            close_broken_connections()
+            raise
+        finally:
+            # what is not settled is published again: its lease runs out
+            with suppress(DatabaseError, InterfaceError):
+                self._record(self.batches.withdraw())
+                self._open_claim.give_back()
+                self._rest()
+            self.close()
 
     def step(self) -> int:
         """Claim, publish and settle one batch; return how many rows were published."""
