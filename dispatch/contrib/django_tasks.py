@@ -56,11 +56,11 @@ class DispatchBackend(BaseTaskBackend):
         schema, and TypeError for those that are no JSON.
         """
         self.validate_task(task)
+        arguments: Any = normalize_json([args, kwargs])
         try:
             message = send_task(
                 self.options.get("NAMES", {}).get(task.module_path, task.module_path),
-                normalize_json(args),
-                normalize_json(kwargs),
+                *arguments,
                 queue=None if task.queue_name == DEFAULT_TASK_QUEUE_NAME else task.queue_name,
                 priority=_priority(task),
                 eta=task.run_after,
@@ -102,12 +102,10 @@ class DispatchBackend(BaseTaskBackend):
         except (ImportError, InvalidTask) as error:  # the code has changed meanwhile
             raise TaskResultDoesNotExist(str(message.pk)) from error
 
-    def _result(
-        self, task: Task[Any, Any], message: OutboxMessage, stored: StoredResult | None
-    ) -> TaskResult[Any, Any]:
+    def _result(self, task: Task[Any, Any], message: OutboxMessage, stored: Any) -> TaskResult[Any, Any]:
         status = _status(message, stored)
         started = getattr(stored, "date_started", None)  # django-celery-results has it since 2.6
-        result = TaskResult(
+        result: TaskResult[Any, Any] = TaskResult(
             task=task,
             id=str(message.pk),
             status=status,
@@ -151,7 +149,7 @@ def _returned(stored: Any) -> Any:
     return json.loads(stored.result)
 
 
-def _error(message: OutboxMessage, stored: StoredResult | None) -> TaskError:
+def _error(message: OutboxMessage, stored: Any) -> TaskError:
     if stored is None:
         reason = message.last_error or f"The message is {message.get_status_display()}."
         return TaskError(exception_class_path="dispatch.exceptions.DispatchError", traceback=reason)
