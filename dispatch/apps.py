@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
+
+DJANGO_TASKS = "dispatch.contrib.django_tasks.DispatchBackend"
 
 
 class DispatchConfig(AppConfig):
@@ -25,3 +30,7 @@ class DispatchConfig(AppConfig):
         connect_registry()
         connect_triggers()
         connect_delivery()
+        if any(each.get("BACKEND") == DJANGO_TASKS for each in getattr(settings, "TASKS", {}).values()):
+            import_module(
+                "dispatch.contrib.django_tasks"
+            )  # tells Django's signal of results, in the collector too

@@ -2,6 +2,8 @@
 
 They come with Django's source distribution on PyPI, of the version that is installed. One test of them asserts that no
 app listens to any signal: it is expected to fail.
+
+Where Django has tasks, its tests of them are run too, with our backend in the place of Django's DummyBackend.
 """
 
 from __future__ import annotations
@@ -50,7 +52,34 @@ SUITES = [
     "update",
     "update_only_fields",
 ]
-EXPECTED = {"test_disconnect_in_dispatch (signals.tests.SignalTests.test_disconnect_in_dispatch)"}
+EXPECTED = {
+    "test_disconnect_in_dispatch (signals.tests.SignalTests.test_disconnect_in_dispatch)",
+    # These change what DummyBackend holds in its memory,
+    "test_refresh_result (tasks.test_dummy_backend.DummyBackendTestCase.test_refresh_result)",
+    "test_refresh_result_async (tasks.test_dummy_backend.DummyBackendTestCase.test_refresh_result_async)",
+    # and this one asks synchronously in a coroutine, where Django refuses any query.
+    "test_refresh_result (tasks.test_tasks.TaskTestCase.test_refresh_result)",
+}
+#: Our backend, with what Django's tests ask of DummyBackend beside the interface.
+BACKEND = """
+
+from dispatch.contrib.django_tasks import DispatchBackend
+from dispatch.models import OutboxMessage, Queue, TaskDefinition
+
+class DummyBackend(DispatchBackend):
+    results = []
+
+    def enqueue(self, task, args, kwargs):
+        Queue.objects.get_or_create(name="default", is_default=True)
+        TaskDefinition.objects.get_or_create(name=task.module_path)
+        result = super().enqueue(task, args, kwargs)
+        self.results.append(self.get_result(result.id))
+        return result
+
+    def clear(self):
+        self.results.clear()
+        OutboxMessage.objects.all().delete()
+"""
 SETTINGS = """
 from test_sqlite import *
 DISPATCH = {"BROKERS": {"default": {"URL": "memory://"}}, "REGISTRY_TTL": 0.01}
@@ -93,7 +122,19 @@ def _suites(directory: Path) -> Path:
     # Django's own settings have no time zones.
     silenced = "settings.SILENCED_SYSTEM_CHECKS = ["
     (suites / "runtests.py").write_text(runner.replace(silenced, f'{silenced}"dispatch.E004", ', 1))
+    if (suites / "tasks").exists():
+        _replace_backend(suites)
     return suites
+
+
+def _replace_backend(suites: Path) -> None:
+    """Run Django's tests of tasks with our backend, and with a database."""
+    (suites / "dispatch_backend.py").write_text(BACKEND)
+    for name in ("test_dummy_backend.py", "test_tasks.py"):
+        text = (suites / "tasks" / name).read_text()
+        text = text.replace("django.tasks.backends.dummy", "dispatch_backend")
+        (suites / "tasks" / name).write_text(text.replace("SimpleTestCase", "TestCase"))
+    SUITES.append("tasks")
 
 
 def _on_postgresql() -> str:
