@@ -98,7 +98,7 @@ def shown(message: kombu.Message) -> list[Any]:
         {"link": "signature", "link_error": "signatures"},
         {"queue": "kombu's"},
     ],
-    ids=str,
+    ids=" ".join,
 )
 @pytest.mark.parametrize("own", [{}, {"priority": 7, "time_limit": 9, "expires": 3600}], ids=str)
 def test_a_message_is_what_celery_alone_would_have_sent(
