@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import secrets
+import time
 import uuid
 from typing import ClassVar
 
@@ -13,18 +14,21 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch.models.database import MomentField, PartialIndex, ReadableJSON
 
-if sys.version_info >= (3, 14):
-    from uuid import uuid7
-else:
-    from uuid6 import uuid7
-
-
 TASK_LENGTH, NAME_LENGTH, KEY_LENGTH = 255, 200, 255
+#: Twelve bits stand for the part of a millisecond, by method 3 of RFC 9562, section 6.2.
+PARTS = 1 << 12
+_last = 0
 
 
 def new_task_id() -> uuid.UUID:
-    """Return a UUIDv7: ordered by time, so that rows are inserted at the end of the index."""
-    return uuid.UUID(int=uuid7().int)
+    """Return a UUIDv7: ordered by time, so that rows are inserted at the end of the index.
+
+    The package uuid6 counts by whole milliseconds: 5,000 at once end five seconds ahead of the clock.
+    """
+    global _last
+    _last = max(time.time_ns() * PARTS // 1_000_000, _last + 1)
+    milliseconds, part = divmod(_last, PARTS)
+    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | part << 64 | 2 << 62 | secrets.randbits(62))
 
 
 class OutboxQuerySet(models.QuerySet["OutboxMessage"]):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -53,6 +54,11 @@ def test_ids_are_uuids_of_version_7_in_the_order_of_time():
     ids = [new_task_id() for _ in range(1000)]
     assert all(type(one) is uuid.UUID and one.version == 7 and one.variant == uuid.RFC_4122 for one in ids)
     assert ids == sorted(set(ids))
+
+
+def test_however_many_ids_are_made_at_once_none_is_ahead_of_the_clock():
+    newest = max(new_task_id() for _ in range(5_000))
+    assert newest.int >> 80 <= time.time_ns() // 1_000_000 + 1
 
 
 @pytest.mark.parametrize(
