@@ -170,6 +170,10 @@ class Admin(_WithRowSelects, ModelAdmin):
             widget.can_delete_related = False  # a red cross beside a choice is taken for "clear it"
         return field
 
+    def viewer(self, request: HttpRequest) -> links.Viewer:
+        """Return what tells which pages of this site the user of a request may see."""
+        return links.Viewer(self.admin_site, request)
+
     def own_page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         """Return a page that Django's admin does not have, in the frame of those that it has."""
         request.current_app = self.admin_site.name  # as Django's own pages do
@@ -205,7 +209,7 @@ class Admin(_WithRowSelects, ModelAdmin):
         texts = {
             field.name: _as_text(field)
             for field in model._meta.fields
-            if field.is_relation and not links.viewable(self.admin_site, request, field.related_model)
+            if field.is_relation and not self.viewer(request).may_open(field.related_model)
         }
         is_whole = not getattr(shown, "has_change_permission", True)  # of an inline that may only be seen
         read_only = {name for name in texts if is_whole or name in shown.readonly_fields}

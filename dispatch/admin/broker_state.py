@@ -19,6 +19,7 @@ from django.utils.translation import ngettext
 
 from dispatch import registry
 from dispatch.admin import links, widgets
+from dispatch.admin.links import Viewer
 from dispatch.models import Exchange, OutboxMessage, Queue, Route, TaskDefinition
 
 if TYPE_CHECKING:
@@ -52,14 +53,15 @@ def view(site: admin.AdminSite) -> Any:
 
     @transaction.non_atomic_requests
     def seen(request: HttpRequest) -> JsonResponse:
-        if not any(links.viewable(site, request, model) for model in SHOWN_ON):
+        viewer = Viewer(site, request)
+        if not any(map(viewer.may_open, SHOWN_ON)):
             raise PermissionDenied
         from dispatch.queues import sights
 
         names = request.GET.getlist("queue")[:MOST_ASKED]
         seen = sights.of(names)
         shown = {name: _shown(sight) for name, sight in seen.items()}
-        _add_remedies(site, request, seen, shown)
+        _add_remedies(viewer, seen, shown)
         known = registry.current().table.queues
         return JsonResponse(shown | {name: _stranger() for name in names if name not in known})
 
@@ -77,21 +79,16 @@ def _shown(sight: Sight) -> dict[str, str]:
     }
 
 
-def _add_remedies(
-    site: admin.AdminSite, request: HttpRequest, seen: Mapping[str, Sight], shown: dict[str, dict[str, str]]
-) -> None:
+def _add_remedies(viewer: Viewer, seen: Mapping[str, Sight], shown: dict[str, dict[str, str]]) -> None:
     """Add, for those who may do something about it, where that is done."""
     wanted = {name: verb for name, sight in seen.items() if (verb := _remedy(sight.seen))}
-    if (
-        not wanted
-        or not links.viewable(site, request, Queue)
-        or not request.user.has_perm("dispatch.declare_queue")
-    ):
+    has_perm = viewer.request.user.has_perm
+    if not (wanted and viewer.may_open(Queue) and has_perm("dispatch.declare_queue")):
         return
     labels = {"declare": _("declare it"), "apply": _("let workers consume it")}
     for name, pk in Queue.objects.filter(name__in=wanted).values_list("name", "pk"):
         verb = wanted[name]
-        shown[name] |= {"remedy": labels[verb], "url": links.queue_action(site, verb, [pk])}
+        shown[name] |= {"remedy": labels[verb], "url": links.queue_action(viewer.site, verb, [pk])}
 
 
 def _remedy(seen: Seen) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, widgets
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.admin.overview import CONCERNS
 from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
 
@@ -47,36 +46,36 @@ class Shown:
 
 def view(model_admin: Any) -> Any:
     """Return the view of the page; asked by POST, brokers and workers are asked, for a few times ``BROKER_TIMEOUT``."""
-    site = model_admin.admin_site
 
     @transaction.non_atomic_requests
     def contract(request: HttpRequest) -> HttpResponse:
-        if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
+        viewer = model_admin.viewer(request)
+        if not any(map(viewer.may_open, (Manifest, TaskDefinition))):
             raise PermissionDenied
         from dispatch.contract import verify
         from dispatch.triggers.code_triggers import task_uses
 
         is_live = request.method == "POST"
         report = verify(router.db_for_read(OutboxMessage), code=task_uses(), live=is_live, messages=False)
-        secret = _secret(site, request)
+        secret = _secret(viewer)
         findings = [found for found in report.findings if found.id not in secret]
         page: HttpResponse = model_admin.own_page(
             request,
             "admin/dispatch/manifest/contract.html",
             title=_("Contract with the workers"),
             report=report,
-            findings=_shown(findings[:MOST_SHOWN], site, request),
+            findings=_shown(findings[:MOST_SHOWN], viewer),
             more=max(0, len(findings) - MOST_SHOWN),
             hidden=len(report.findings) - len(findings),
             is_live=is_live,
-            may_view_manifests=links.viewable(site, request, Manifest),
+            may_view_manifests=viewer.may_open(Manifest),
         )
         return page
 
-    return site.admin_view(contract)
+    return model_admin.admin_site.admin_view(contract)
 
 
-def _secret(site: admin.AdminSite, request: HttpRequest) -> set[str]:
+def _secret(viewer: Viewer) -> set[str]:
     """Return the ids of the findings that name what this user may not view."""
     from dispatch.contract.verification.process_checks import KINDS
 
@@ -84,21 +83,18 @@ def _secret(site: admin.AdminSite, request: HttpRequest) -> set[str]:
         *((kinds, (model,)) for model, _column, kinds in SUBJECTS),
         *(({KINDS[kind].id}, models) for kind, models in CONCERNS.items()),
     ]
-    return {
-        each
-        for kinds, models in concerns
-        if not any(links.may_view(site, request, model) for model in models)
-        for each in kinds
-    }
+    return {each for kinds, models in concerns if not any(map(viewer.may_view, models)) for each in kinds}
 
 
-def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest) -> list[Shown]:
+def _shown(findings: Iterable[Any], viewer: Viewer) -> list[Shown]:
     findings = list(findings)
     urls = {
         (kind, name): address
         for model, column, kinds in SUBJECTS
-        if column and links.viewable(site, request, model)
-        for name, address in _urls(model, column, {f.subject for f in findings if f.id in kinds}, site)
+        if column and viewer.may_open(model)
+        for name, address in _urls(
+            model, column, {f.subject for f in findings if f.id in kinds}, viewer.site.name
+        )
         for kind in kinds
     }
     return [
@@ -113,6 +109,6 @@ def _shown(findings: Iterable[Any], site: admin.AdminSite, request: HttpRequest)
     ]
 
 
-def _urls(model: Any, column: str, names: set[str], site: admin.AdminSite) -> Iterable[tuple[str, str]]:
+def _urls(model: Any, column: str, names: set[str], site: str) -> Iterable[tuple[str, str]]:
     rows = model.objects.filter(**{f"{column}__in": names}).values_list(column, "pk") if names else ()
-    return [(name, links.url(model, pk, site.name)) for name, pk in rows]
+    return [(name, links.url(model, pk, site)) for name, pk in rows]

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from weakref import WeakSet
 
-from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from dispatch import registry
 from dispatch.admin import links
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.admin.message_list import result_model
 from dispatch.conf import conf
 from dispatch.health import Health
@@ -40,7 +38,7 @@ class Step:
     link: Link | None = None
 
 
-def steps(site: admin.AdminSite, request: HttpRequest, seen: Health, using: str, *, ask: bool) -> list[Step]:
+def steps(viewer: Viewer, seen: Health, using: str, *, ask: bool) -> list[Step]:
     """Return the steps, of those models that this user may view; none, once all are done.
 
     With the first result they are: what is removed later is somebody's decision, or a problem that is told as such.
@@ -50,9 +48,9 @@ def steps(site: admin.AdminSite, request: HttpRequest, seen: Health, using: str,
     if has_results and _has_result(using):
         return []
     found = [
-        replace(step, link=_link(site, request, step.model))
+        replace(step, link=_link(viewer, step.model))
         for step in (*_configuration(ask), *_processes(seen, has_results))
-        if links.viewable(site, request, step.model)
+        if viewer.may_open(step.model)
     ]
     return found if any(not step.done and not step.optional for step in found) else []
 
@@ -67,11 +65,12 @@ def _has_result(using: str) -> bool:
     return True
 
 
-def _link(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> Link:
+def _link(viewer: Viewer, model: type[Model]) -> Link:
     """Return a link to the rows there are; where there is none, to the form that adds one. Tasks are imported."""
-    may_add = model is not TaskDefinition and site.get_model_admin(model).has_add_permission(request)
+    model_admin = viewer.site.get_model_admin(model)
+    may_add = model is not TaskDefinition and model_admin.has_add_permission(viewer.request)
     page = "add" if may_add and not model._default_manager.exists() else "changelist"
-    url = links.page(f"dispatch_{model._meta.model_name}_{page}", site)
+    url = links.page(f"dispatch_{model._meta.model_name}_{page}", viewer.site)
     return Link(str(capfirst(model._meta.verbose_name_plural)), url)
 
 

@@ -39,12 +39,6 @@ def url(model: type[Model], pk: Any, site: str) -> str:
         return ""
 
 
-def site_of(request: HttpRequest | None) -> admin.AdminSite:
-    """Return the site that a page belongs to; the default one for a page outside of any."""
-    name = getattr(request, "current_app", admin.site.name)
-    return next((site for site in all_sites if site.name == name), admin.site)
-
-
 def page(name: str, site: admin.AdminSite, /, *args: Any, **query: Any) -> str:
     """Return the address of a page by its name, with what its query asks for."""
     address, asked = reverse(f"admin:{name}", args=args, current_app=site.name), urlencode(query, doseq=True)
@@ -62,25 +56,34 @@ def with_filters(model_admin: admin.ModelAdmin[Any], request: HttpRequest, addre
     return str(add_preserved_filters({"opts": model_admin.opts, "preserved_filters": filters}, address))
 
 
-def viewable(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
-    """Tell whether this admin has pages for a model, and this user may see them."""
-    if model is None or not site.is_registered(model):
-        return False
-    return site.get_model_admin(model).has_view_permission(request)
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The user of a request, before the pages of one admin site."""
+
+    site: admin.AdminSite
+    request: HttpRequest
+
+    def may_open(self, model: type[Model] | None) -> bool:
+        """Tell whether this admin has pages for a model, and this user may see them."""
+        return model is not None and self.site.is_registered(model) and self.may_view(model)
+
+    def may_view(self, model: type[Model] | None) -> bool:
+        """Tell whether this user may view the objects of a model; where the admin has none, by the bare permission."""
+        if model is None:
+            return False
+        if self.site.is_registered(model):
+            return self.site.get_model_admin(model).has_view_permission(self.request)
+        return self.request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+
+    def url(self, row: Model | None) -> str:
+        """Return the address of a row's page, "" without a row, and for those who may not see its page."""
+        return change_url(row, self.site.name) if row is not None and self.may_open(type(row)) else ""
 
 
-def followable(site: admin.AdminSite, request: HttpRequest, row: Model | None) -> str:
-    """Return the address of a row's page, "" without a row, and for those who may not see its page."""
-    return change_url(row, site.name) if row is not None and viewable(site, request, type(row)) else ""
-
-
-def may_view(site: admin.AdminSite, request: HttpRequest, model: type[Model] | None) -> bool:
-    """Tell whether this user may view the objects of a model; where the admin has none, by the bare permission."""
-    if model is None:
-        return False
-    if site.is_registered(model):
-        return site.get_model_admin(model).has_view_permission(request)
-    return request.user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+def viewer_of(request: HttpRequest) -> Viewer:
+    """Return the viewer of the site that a page belongs to; of the default one for a page outside of any."""
+    name = getattr(request, "current_app", admin.site.name)
+    return Viewer(next((site for site in all_sites if site.name == name), admin.site), request)
 
 
 def find(label: str) -> type[Model] | None:

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, widgets
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.core.redaction import storable
 from dispatch.models import TaskDefinition
 
@@ -55,11 +53,11 @@ class Section:
     more: int
 
 
-def sections(document: Any, site: admin.AdminSite, request: HttpRequest) -> list[Section]:
+def sections(document: Any, viewer: Viewer) -> list[Section]:
     """Return what a difference's document holds; what is odd in it is left out, for it may come from a row."""
     found = {key: list(_entries(document, key)) for key in SECTIONS}
     names = [name for entries in found.values() for name, _lines in entries[:MOST_SHOWN]]
-    tasks = {link.text: link for link in links_to(names, site, request)}
+    tasks = {link.text: link for link in links_to(names, viewer)}
     return [
         Section(
             *SECTIONS[key],
@@ -103,11 +101,12 @@ def _objects(value: Any, kinds: tuple[type, ...]) -> list[Any]:
     return [each for each in value if isinstance(each, kinds)] if isinstance(value, list) else []
 
 
-def links_to(names: Iterable[str], site: admin.AdminSite, request: HttpRequest) -> list[Link]:
+def links_to(names: Iterable[str], viewer: Viewer) -> list[Link]:
     """Return tasks by their names, with the addresses of their pages for who may see them."""
     names = list(names)
     rows = TaskDefinition.objects.filter(name__in=names).values_list("name", "pk")
-    keys = dict(rows) if links.viewable(site, request, TaskDefinition) else {}
+    keys = dict(rows) if viewer.may_open(TaskDefinition) else {}
     return [
-        Link(name, links.url(TaskDefinition, keys[name], site.name) if name in keys else "") for name in names
+        Link(name, links.url(TaskDefinition, keys[name], viewer.site.name) if name in keys else "")
+        for name in names
     ]

@@ -124,8 +124,8 @@ class ManifestAdmin(base.ReadOnlyAdmin):
     def row_context(self, request: HttpRequest, row: Manifest) -> dict[str, Any]:
         names = row.tasks.values_list("name", flat=True)[:MOST_TASKS]
         return {
-            "sections": manifest_changes.sections(row.changes, self.admin_site, request),
-            "tasks": manifest_changes.links_to(names, self.admin_site, request),
+            "sections": manifest_changes.sections(row.changes, self.viewer(request)),
+            "tasks": manifest_changes.links_to(names, self.viewer(request)),
         }
 
     def sync_view(self, request: HttpRequest) -> HttpResponse:
@@ -173,14 +173,14 @@ class ManifestAdmin(base.ReadOnlyAdmin):
             (label, effect)
             for effect in synced.effects
             for label, model in [EFFECTS[effect.kind]]
-            if links.may_view(self.admin_site, request, model)
+            if self.viewer(request).may_view(model)
         ]
         return self._page(
             request,
             synced=synced,
             effects=effects[:MOST_TASKS],
             hidden=len(synced.effects) - len(effects),
-            sections=manifest_changes.sections(synced.difference.document(), self.admin_site, request),
+            sections=manifest_changes.sections(synced.difference.document(), self.viewer(request)),
             form=ApplyForm(initial={"manifest": text, "shown": synced.fingerprint}),
         )
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import DatabaseError, transaction
 from django.db.models import Model
-from django.http import HttpRequest
 from django.urls import NoReverseMatch
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -22,7 +20,7 @@ from django.utils.translation import gettext as _
 from dispatch import registry
 from dispatch.admin import broker_state, lifecycle_status, links, message_list, preview_links, widgets
 from dispatch.admin.explanations.in_one_sentence import place
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.admin.message_progress import FINISHED, Progress, progress, published_queues
 from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
@@ -106,60 +104,58 @@ class Detail:
     spans: list[tuple[str, str]]
 
 
-def describe(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Detail:
+def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
     """Collect what this user may see of one message."""
     task = registry.current().tasks.get(message.task_name)
     row = _result_row(message)
-    result = _result(row, site, request) if row else None
+    result = _result(row, viewer) if row else None
     definition, trigger = TaskDefinition.objects.filter(name=message.task_name).first(), _trigger_row(message)
-    is_at = _where(message, row, site, request)
+    is_at = _where(message, row, viewer)
     shown = masked_arguments(message, task)
     repeated = resends(message)
     better = transfer.better_place(message) if row is None else None
     return Detail(
         where=is_at,
-        task=_link(message.task_name, definition, site, request),
+        task=_link(message.task_name, definition, viewer),
         arguments=[Argument(name, _json(value)) for name, value in shown],
         is_known=task is not None,
         has_masked=bool(message.broker) and (task is None or shown != arguments(message, task)),
         destination=destination(message),
         elsewhere=place(better) if better else "",
         can_move=better is not None and transfer.is_movable(message),
-        seen=broker_state.look(site, [] if is_at.progress.is_final else _queues(message)),
+        seen=broker_state.look(viewer.site, [] if is_at.progress.is_final else _queues(message)),
         options=[Argument(name, _option(name, value)) for name, value in _entries(message.options)],
         header_names=widgets.listed(name for name, _value in _entries(message.headers)),
         times=times(message, result),
-        object=_object(message, site, request),
+        object=_object(message, viewer),
         siblings=_siblings(message),
-        trigger=_trigger(message, trigger, site, request),
-        preview=_preview(message, trigger, site, request),
-        original=_message(repeated.original, site) if repeated.original else None,
-        copies=[_message(copy, site) for copy in repeated.copies[-MOST_COPIES:]],
-        again=_send_again_url(message, definition, site, request),
+        trigger=_trigger(message, trigger, viewer),
+        preview=_preview(message, trigger, viewer),
+        original=_message(repeated.original, viewer) if repeated.original else None,
+        copies=[_message(copy, viewer) for copy in repeated.copies[-MOST_COPIES:]],
+        again=_send_again_url(message, definition, viewer),
         result=result,
         spans=_spans(message, result) if result else [],
     )
 
 
-def where(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Where:
+def where(message: OutboxMessage, viewer: Viewer) -> Where:
     """Return where it is now; the broker may be asked for that."""
-    return _where(message, _result_row(message), site, request, ask=True)
+    return _where(message, _result_row(message), viewer, ask=True)
 
 
-def _where(
-    message: OutboxMessage, row: Any, site: admin.AdminSite, request: HttpRequest, *, ask: bool = False
-) -> Where:
+def _where(message: OutboxMessage, row: Any, viewer: Viewer, *, ask: bool = False) -> Where:
     found, state = progress(message, row, ask=ask), row.status if row else ""
     return Where(
         widgets.badge(*lifecycle_status.of(message, state)),
         found,
-        _about(found.about, site, request) if found.about else None,
+        _about(found.about, viewer) if found.about else None,
         state=f"{message.status} {state}",
     )
 
 
-def _about(row: Model, site: admin.AdminSite, request: HttpRequest) -> Link | None:
-    link = _link(f"{row._meta.verbose_name} {row}", row, site, request)
+def _about(row: Model, viewer: Viewer) -> Link | None:
+    link = _link(f"{row._meta.verbose_name} {row}", row, viewer)
     return link if link.url else None
 
 
@@ -169,16 +165,14 @@ def unmasked(message: OutboxMessage) -> list[Argument]:
     return [Argument(name, _json(value)) for name, value in arguments(message, task)]
 
 
-def _send_again_url(
-    message: OutboxMessage, row: TaskDefinition | None, site: admin.AdminSite, request: HttpRequest
-) -> str:
+def _send_again_url(message: OutboxMessage, row: TaskDefinition | None, viewer: Viewer) -> str:
     """Return the address of the form that sends it as a new message, "" for those who may not."""
     was_sent = message.broker and message.status not in (Status.PENDING, Status.CLAIMED)
-    may_send = request.user.has_perm("dispatch.send_taskdefinition")
-    if row is None or not (was_sent and may_send and links.viewable(site, request, TaskDefinition)):
+    may_send = viewer.request.user.has_perm("dispatch.send_taskdefinition")
+    if row is None or not (was_sent and may_send and viewer.may_open(TaskDefinition)):
         return ""
     try:
-        return links.page("dispatch_taskdefinition_send", site, row.pk, again=message.pk)
+        return links.page("dispatch_taskdefinition_send", viewer.site, row.pk, again=message.pk)
     except NoReverseMatch:  # a site of one's own may lack it
         return ""
 
@@ -282,35 +276,33 @@ def _trigger_row(message: OutboxMessage) -> Trigger | None:
     return found
 
 
-def _trigger(
-    message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest
-) -> Link | None:
+def _trigger(message: OutboxMessage, row: Trigger | None, viewer: Viewer) -> Link | None:
     if message.origin != OutboxMessage.Origin.TRIGGER:
         return None
-    return _link(message.origin_name, row, site, request)
+    return _link(message.origin_name, row, viewer)
 
 
-def _preview(message: OutboxMessage, row: Trigger | None, site: admin.AdminSite, request: HttpRequest) -> str:
+def _preview(message: OutboxMessage, row: Trigger | None, viewer: Viewer) -> str:
     """Return where one sees what the trigger would send for the object today, for those who may see both."""
-    is_there = message_list.object_url(site, request, message) and links.viewable(site, request, Trigger)
-    return preview_links.address(site, row, message.object_pk) if row and is_there else ""
+    is_there = message_list.object_url(viewer, message) and viewer.may_open(Trigger)
+    return preview_links.address(viewer.site, row, message.object_pk) if row and is_there else ""
 
 
-def _message(pk: uuid.UUID, site: admin.AdminSite) -> Link:
-    return Link(str(pk), links.url(OutboxMessage, pk, site.name))
+def _message(pk: uuid.UUID, viewer: Viewer) -> Link:
+    return Link(str(pk), links.url(OutboxMessage, pk, viewer.site.name))
 
 
-def _link(text: str, row: Any, site: admin.AdminSite, request: HttpRequest) -> Link:
-    return Link(text, links.followable(site, request, row))
+def _link(text: str, row: Any, viewer: Viewer) -> Link:
+    return Link(text, viewer.url(row))
 
 
-def _object(message: OutboxMessage, site: admin.AdminSite, request: HttpRequest) -> Link | None:
+def _object(message: OutboxMessage, viewer: Viewer) -> Link | None:
     if not message.object_model:
         return None
     text = f"{message.object_model} {message.object_pk}"
     if message.object_schema:
         text = _("%(object)s in schema %(schema)s") % {"object": text, "schema": message.object_schema}
-    return Link(text, message_list.object_url(site, request, message))
+    return Link(text, message_list.object_url(viewer, message))
 
 
 def _siblings(message: OutboxMessage) -> str:
@@ -329,8 +321,8 @@ def _result_row(message: OutboxMessage) -> Any:
         return None
 
 
-def _result(row: Any, site: admin.AdminSite, request: HttpRequest) -> Result:
-    may_view = links.may_view(site, request, type(row))
+def _result(row: Any, viewer: Viewer) -> Result:
+    may_view = viewer.may_view(type(row))
     return Result(
         status=row.status,
         text=_readable(row.result) if may_view else "",
@@ -338,7 +330,7 @@ def _result(row: Any, site: admin.AdminSite, request: HttpRequest) -> Result:
         worker=row.worker or "",
         started_at=getattr(row, "date_started", None),  # since version 2.6 of django-celery-results
         done_at=row.date_done,
-        url=links.followable(site, request, row),
+        url=viewer.url(row),
         is_hidden=not may_view,
     )
 

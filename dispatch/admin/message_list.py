@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import Model, Q, QuerySet
@@ -18,6 +18,7 @@ from django.utils.translation import gettext
 from dispatch import registry
 from dispatch.admin import lifecycle_status, links, message_window
 from dispatch.admin.lifecycle_status import STATES
+from dispatch.admin.links import Viewer
 from dispatch.admin.message_filters import StatusFilter, TimeFilter
 from dispatch.admin.message_window import START, Window
 from dispatch.models import OutboxMessage
@@ -48,13 +49,15 @@ class LogList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows, site = list(self.result_list), self.model_admin.admin_site
+        rows, viewer = list(self.result_list), Viewer(self.model_admin.admin_site, request)
         self.result_list = rows
         states = results(rows, request)
         for row in rows:
             row.lifecycle = lifecycle_status.of(row, states.get(str(row.pk), ""))
-            row.object_url = object_url(site, request, row)
-            row.page_url = links.with_filters(self.model_admin, request, links.change_url(row, site.name))
+            row.object_url = object_url(viewer, row)
+            row.page_url = links.with_filters(
+                self.model_admin, request, links.change_url(row, viewer.site.name)
+            )
 
     def _window(self, request: HttpRequest, found: QuerySet[Any]) -> Window:
         """Return what is looked through: rows that an index leads to, before any filter that none serves."""
@@ -140,17 +143,17 @@ def readable_results(using: str, request: HttpRequest | None) -> Iterator[None]:
         messages.warning(request, text % {"alias": using})
 
 
-def object_url(site: admin.AdminSite, request: HttpRequest, message: OutboxMessage) -> str:
+def object_url(viewer: Viewer, message: OutboxMessage) -> str:
     """Return the address of the object a message came from, "" where this user may not see it.
 
     In another tenant's schema there is no such object, or another one with this key.
     """
     model = links.find(message.object_model) if message.object_model else None
-    if model is None or not links.viewable(site, request, model):
+    if model is None or not viewer.may_open(model):
         return ""
     if message.object_schema != schema_name(router.db_for_read(model)):
         return ""
-    return links.url(model, message.object_pk, site.name)
+    return links.url(model, message.object_pk, viewer.site.name)
 
 
 def _of_object(pk: str) -> Q:

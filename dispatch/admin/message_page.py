@@ -65,7 +65,7 @@ class MessagePage(base.ReadOnlyAdmin):
     def row_context(self, request: HttpRequest, row: OutboxMessage) -> dict[str, Any]:
         from dispatch.admin.message_detail import describe
 
-        detail = describe(row, self.admin_site, request)
+        detail = describe(row, self.viewer(request))
         return {
             "detail": detail,
             "moves": [*self._moves(request, row, detail)],
@@ -79,7 +79,7 @@ class MessagePage(base.ReadOnlyAdmin):
 
         message = self.viewed_row(request, pk)
         request.current_app = self.admin_site.name  # as Django's own pages do
-        context = {"message": message, "where": where(message, self.admin_site, request)}
+        context = {"message": message, "where": where(message, self.viewer(request))}
         return render(request, "dispatch/message_progress.html", context)
 
     @method_decorator(require_POST)

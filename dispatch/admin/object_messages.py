@@ -9,7 +9,6 @@ from django.apps import apps
 from django.contrib import admin
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
-from django.http import HttpRequest
 
 from dispatch.admin import base, lifecycle_status, links, message_list
 from dispatch.models import OutboxMessage
@@ -65,11 +64,6 @@ def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]
 def log_url(site: admin.AdminSite, **lookups: Any) -> str:
     """Return the address of the log, filtered."""
     return links.page("dispatch_outboxmessage_changelist", site, **lookups)
-
-
-def may_see(request: HttpRequest | None, site: admin.AdminSite) -> bool:
-    """Tell whether this user may see the log of messages."""
-    return request is not None and links.viewable(site, request, OutboxMessage)
 
 
 def _labels(model: type[Model]) -> list[str]:

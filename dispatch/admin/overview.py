@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connections, router, transa
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -100,13 +100,13 @@ def view(site: admin.AdminSite) -> Any:
 
 def may_see(request: HttpRequest) -> bool:
     """Tell whether this user may see a part of the overview."""
-    return any(links.may_view(links.site_of(request), request, each) for each in SHOWN)
+    return any(map(links.viewer_of(request).may_view, SHOWN))
 
 
 def url(request: HttpRequest, name: str, *args: str) -> str:
     """Return the address of a page of the same site, "" where somebody left it out."""
     try:
-        return reverse(f"admin:{name}", args=args, current_app=links.site_of(request).name)
+        return links.page(name, links.viewer_of(request).site, *args)
     except NoReverseMatch:
         return ""
 
@@ -129,8 +129,7 @@ def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dic
 
 def drift(request: HttpRequest) -> dict[str, Any] | None:
     """Return where registry and manifests disagree, in numbers, for those who may see it; nobody is asked."""
-    site = links.site_of(request)
-    if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
+    if not any(map(links.viewer_of(request).may_open, (Manifest, TaskDefinition))):
         return None
     report = _report(registry.current(), router.db_for_read(OutboxMessage))
     return {"report": report, "url": url(request, "dispatch_contract")}
@@ -154,8 +153,7 @@ class _Picture:
     """What is seen of one outbox, each part for those who may view its model."""
 
     def __init__(self, request: HttpRequest, using: str) -> None:
-        self.request = request
-        self.site = links.site_of(request)
+        self.viewer = links.viewer_of(request)
         self.using = using
         self.seen: Health = health.look(using)
 
@@ -169,21 +167,21 @@ class _Picture:
         short = {"is_well": not problems, "notices": notices, "facts": [*self._facts()]}
         if brief:
             return short
-        steps = first_steps.steps(self.site, self.request, self.seen, self.using, ask=ask)
+        steps = first_steps.steps(self.viewer, self.seen, self.using, ask=ask)
         return {**short, "steps": steps, "parts": [*self._parts()]}
 
     def _may(self, model: type[Model]) -> bool:
-        return links.may_view(self.site, self.request, model)
+        return self.viewer.may_view(model)
 
     def _list(self, model: type[Model]) -> str:
         """Return the address of a model's list, "" where this user may not follow it."""
-        if not links.viewable(self.site, self.request, model):
+        if not self.viewer.may_open(model):
             return ""
-        return reverse(f"admin:dispatch_{model._meta.model_name}_changelist", current_app=self.site.name)
+        return links.page(f"dispatch_{model._meta.model_name}_changelist", self.viewer.site)
 
     def _messages(self, text: str, **lookups: str) -> Link:
-        may = links.viewable(self.site, self.request, OutboxMessage)
-        return Link(text, object_messages.log_url(self.site, **lookups) if may else "")
+        may = self.viewer.may_open(OutboxMessage)
+        return Link(text, object_messages.log_url(self.viewer.site, **lookups) if may else "")
 
     def _problems(self) -> list[Problem]:
         problems = [*self.seen.problems()]
@@ -245,9 +243,9 @@ class _Picture:
     def _queue_rows(self) -> list[list[Link]]:
         """Return a row for each queue, those first where something waits or fails."""
         lines = sorted(self.seen.queues, key=lambda line: not (line.pending or line.error))
-        may_follow = links.viewable(self.site, self.request, Queue)
+        may_follow = self.viewer.may_open(Queue)
         keys = _queue_keys(registry.current()) if may_follow else {}
-        pages = {name: links.url(Queue, key, self.site.name) for name, key in keys.items()}
+        pages = {name: links.url(Queue, key, self.viewer.site.name) for name, key in keys.items()}
         return [self._queue(line, pages.get(line.queue, "")) for line in lines]
 
     def _queue(self, line: QueueLine, url: str) -> list[Link]:
@@ -264,7 +262,7 @@ class _Picture:
             Link(widgets.number(line.published / health.MINUTES, 1) if line.published else ""),
             Link(widgets.number(line.failed) if line.failed else ""),
             Link(widgets.shortened(line.error) if line.error else ""),
-            Link(broker_state.look(self.site, [line.queue], "short") if url else ""),
+            Link(broker_state.look(self.viewer.site, [line.queue], "short") if url else ""),
         ]
 
 

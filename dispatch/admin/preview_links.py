@@ -6,10 +6,9 @@ import json
 
 from django.contrib import admin
 from django.db.models import Model
-from django.http import HttpRequest
 
 from dispatch.admin import links
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.core import trigger_rules
 from dispatch.models import Trigger
 from dispatch.triggers.code_triggers import CodeTrigger, declared
@@ -32,13 +31,13 @@ def key(trigger: CodeTrigger) -> dict[str, str]:
     return {"name": trigger.name, "model": trigger.model, "task": trigger.task, "events": events}
 
 
-def of_object(site: admin.AdminSite, request: HttpRequest, instance: Model) -> list[Link]:
+def of_object(viewer: Viewer, instance: Model) -> list[Link]:
     """Return the previews of the triggers that this object's model has, switched on or not, for those who may see."""
     model = type(instance)
-    if not links.viewable(site, request, Trigger) or not links.may_view(site, request, model):
+    if not viewer.may_open(Trigger) or not viewer.may_view(model):
         return []
     pk = json.dumps(instance.pk) if isinstance(instance.pk, tuple) else str(instance.pk)
     known = labels(model)
     found = [*Trigger.objects.filter(model__in=known).order_by("name")[:MOST]]
     found += [each for each in declared.values() if each.model in known]
-    return [Link(each.name, address(site, each, pk)) for each in found[:MOST]]
+    return [Link(each.name, address(viewer.site, each, pk)) for each in found[:MOST]]

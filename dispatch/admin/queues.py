@@ -19,7 +19,7 @@ from dispatch import health
 from dispatch.admin import base, broker_state, links, object_messages, queue_actions, widgets
 from dispatch.admin.explanations import of_queues_and_exchanges
 from dispatch.admin.explanations.section import Explained, ExplainedAdmin, Pages
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.admin.pause_actions import PausingAdmin, PausingList, pause_notes
 from dispatch.core.sentences import duration
 from dispatch.models import Binding, Exchange, OutboxMessage, Queue
@@ -76,7 +76,7 @@ class ExchangeAdmin(ExplainedAdmin):
         return super().get_queryset(request).prefetch_related("bindings__queue")
 
     def explain(self, request: HttpRequest, row: Exchange) -> Explained:
-        return of_queues_and_exchanges.of_exchange(row.name, Pages(self.admin_site, request))
+        return of_queues_and_exchanges.of_exchange(row.name, Pages(self.viewer(request)))
 
     def concerned_queues(self, row: Exchange) -> list[str]:
         return []
@@ -108,10 +108,9 @@ class QueueList(PausingList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         known = health.waiting(router.db_for_read(OutboxMessage))
+        viewer = Viewer(self.model_admin.admin_site, request)
         for row in self.result_list:
-            row.waiting = _in_outbox(
-                self.model_admin.admin_site, request, row.name, known.get(row.name, health.Waiting())
-            )
+            row.waiting = _in_outbox(viewer, row.name, known.get(row.name, health.Waiting()))
 
 
 @admin.register(Queue)
@@ -212,10 +211,10 @@ class QueueAdmin(PausingAdmin):
         return found
 
     def explain(self, request: HttpRequest, row: Queue) -> Explained:
-        section = of_queues_and_exchanges.of_queue(row.name, Pages(self.admin_site, request))
+        section = of_queues_and_exchanges.of_queue(row.name, Pages(self.viewer(request)))
         waiting = health.waiting_for(router.db_for_read(OutboxMessage), row.name)
         section.notes[:0] = pause_notes(row)
-        section.facts.insert(0, (_("in the outbox"), _in_outbox(self.admin_site, request, row.name, waiting)))
+        section.facts.insert(0, (_("in the outbox"), _in_outbox(self.viewer(request), row.name, waiting)))
         return section
 
     def concerned_queues(self, row: Queue) -> list[str]:
@@ -249,9 +248,7 @@ class QueueAdmin(PausingAdmin):
         return widgets.remarked(queue.broker, widgets.listed(about))
 
 
-def _in_outbox(
-    site: admin.AdminSite, request: HttpRequest, queue: str, waiting: health.Waiting
-) -> SafeString | str:
+def _in_outbox(viewer: Viewer, queue: str, waiting: health.Waiting) -> SafeString | str:
     """Return how many messages wait, linked to them, and since when the oldest of them is due."""
     if not waiting.pending:
         return widgets.EMPTY
@@ -259,8 +256,8 @@ def _in_outbox(
     text = ngettext("%(count)s waits", "%(count)s wait", waiting.pending) % {
         "count": f"{widgets.number(waiting.pending)}{'' if is_counted else '+'}"
     }
-    if object_messages.may_see(request, site):
-        url = object_messages.log_url(site, status__exact=OutboxMessage.Status.PENDING, queue=queue)
+    if viewer.may_open(OutboxMessage):
+        url = object_messages.log_url(viewer.site, status__exact=OutboxMessage.Status.PENDING, queue=queue)
         text = format_html('<a href="{}">{}</a>', url, text)
     if waiting.oldest_due is None:
         age = gettext("none is due yet")

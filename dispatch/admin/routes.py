@@ -80,7 +80,7 @@ class RouteAdmin(ExplainedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Answer which route a task would take, beside the list."""
         asked = storable(request.GET.get(RouteList.ASKED, "").strip(), TASK_LENGTH)
-        answer = of_tasks_and_routes.of_task(asked, Pages(self.admin_site, request)) if asked else None
+        answer = of_tasks_and_routes.of_task(asked, Pages(self.viewer(request))) if asked else None
         return super().changelist_view(request, {"asked": asked, "answer": answer, **(extra_context or {})})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class RouteAdmin(ExplainedAdmin):
         return {"position": 0 if last is None else last + 10, **super().get_changeform_initial_data(request)}
 
     def explain(self, request: HttpRequest, row: Route) -> Explained:
-        return of_tasks_and_routes.of_route(row, Pages(self.admin_site, request))
+        return of_tasks_and_routes.of_route(row, Pages(self.viewer(request)))
 
     def concerned_queues(self, row: Route) -> list[str]:
         return of_tasks_and_routes.queues_of_route(row) if row.enabled else []

@@ -27,6 +27,7 @@ from dispatch.admin import broker_state, links, message_window, widgets
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.explanations.section import Note
+from dispatch.admin.links import Viewer
 from dispatch.admin.schema_form import resized, without_item
 from dispatch.admin.send_form import NOTHING, Repeated, SendForm, repeated
 from dispatch.client.message_protocol import embed
@@ -66,6 +67,7 @@ class SendView:
     def __init__(self, admin: Any, request: HttpRequest, row: TaskDefinition) -> None:
         self.admin, self.request, self.row = admin, request, row
         self.site = admin.admin_site
+        self.viewer = Viewer(self.site, request)
         self.using = router.db_for_write(OutboxMessage)
         self.snapshot = registry.current()
         self.may_view = request.user.has_perm("dispatch.view_arguments_outboxmessage")
@@ -108,7 +110,7 @@ class SendView:
         pk = self.request.GET.get("again")
         if pk is None:
             return None
-        if not links.viewable(self.site, self.request, OutboxMessage):
+        if not self.viewer.may_open(OutboxMessage):
             raise PermissionDenied
         found: OutboxMessage | None = self.site.get_model_admin(OutboxMessage).get_object(self.request, pk)
         if found is None or found.task_name != self.row.name:
@@ -171,7 +173,7 @@ class SendView:
 
     def _leave(self, task_id: uuid.UUID) -> HttpResponse:
         """Lead to the message, where the user may see it."""
-        may_see = links.viewable(self.site, self.request, OutboxMessage)
+        may_see = self.viewer.may_open(OutboxMessage)
         model, pk = (OutboxMessage, task_id) if may_see else (TaskDefinition, self.row.pk)
         return HttpResponseRedirect(links.url(model, pk, self.site.name))
 

@@ -175,7 +175,7 @@ class TaskDefinitionAdmin(PausingAdmin):
         ]
 
     def explain(self, request: HttpRequest, row: TaskDefinition) -> Explained:
-        section = of_tasks_and_routes.of_task(row.name, Pages(self.admin_site, request))
+        section = of_tasks_and_routes.of_task(row.name, Pages(self.viewer(request)))
         section.notes[:0] = pause_notes(row)
         return section
 

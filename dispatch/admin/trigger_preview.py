@@ -6,19 +6,18 @@ import json
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import links, object_messages
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
+from dispatch.models import OutboxMessage
 from dispatch.models.triggers import EVENT_LABELS
 from dispatch.triggers.preview import Candidate, Preview, load, preview
 
@@ -52,45 +51,41 @@ class PreviewForm(forms.Form):
         return changes
 
 
-def context_for(found: Candidate, site: admin.AdminSite, request: HttpRequest) -> dict[str, Any]:
+def context_for(found: Candidate, viewer: Viewer) -> dict[str, Any]:
     """Return what the page shows: the form, and the answer once an object was named.
 
     Raises PermissionDenied for those who may not view the objects of the trigger's model.
     """
     model = links.find(found.trigger.model)
-    if model is None or not links.may_view(site, request, model):
+    if model is None or not viewer.may_view(model):
         raise PermissionDenied
-    given = request.POST or (request.GET if "pk" in request.GET else None)
+    asked = viewer.request.GET
+    given = viewer.request.POST or (asked if "pk" in asked else None)
     form = PreviewForm(_with_event(given, found), initial={"event": found.first_event})
     form.fields["pk"].help_text = gettext("Of a %(model)s.") % {"model": model._meta.verbose_name}
-    context: dict[str, Any] = {"form": form, "found": found, "recent": _recent(site, request, model)}
+    context: dict[str, Any] = {"form": form, "found": found, "recent": _recent(viewer, model)}
     if not form.is_valid():
         return context
     try:
-        instance = _object(site, request, found, form.cleaned_data["pk"])
+        instance = _object(viewer, found, form.cleaned_data["pk"])
         answer = preview(found, instance, form.cleaned_data["event"], form.cleaned_data["changes"])
     except ConfigurationError as error:
         form.add_error(None, str(error))
         return context
-    return context | _answered(answer, instance, site, request)
+    return context | _answered(answer, instance, viewer)
 
 
-def _answered(
-    answer: Preview, instance: Model, site: admin.AdminSite, request: HttpRequest
-) -> dict[str, Any]:
+def _answered(answer: Preview, instance: Model, viewer: Viewer) -> dict[str, Any]:
     destination = answer.destination.destination
-    history = (
-        object_messages.messages_of(instance, answer.trigger)
-        if object_messages.may_see(request, site)
-        else None
-    )
+    may_see = viewer.may_open(OutboxMessage)
+    history = object_messages.messages_of(instance, answer.trigger) if may_see else None
     return {
         "answer": answer,
-        "example": Link(str(instance), links.followable(site, request, instance)),
+        "example": Link(str(instance), viewer.url(instance)),
         "arguments": _arguments(answer),
         "place": place(destination) if destination else "",
         "decided_by": rule_names.decisions(answer.destination.decided_by).items(),
-        "lines": object_messages.lines(history, RECENT, site) if history is not None else None,
+        "lines": object_messages.lines(history, RECENT, viewer.site) if history is not None else None,
     }
 
 
@@ -106,21 +101,21 @@ def _with_event(given: Any, found: Candidate) -> Any:
     return given if given is None or "event" in given else {**given.dict(), "event": found.first_event}
 
 
-def _object(site: admin.AdminSite, request: HttpRequest, found: Candidate, pk: str) -> Model:
+def _object(viewer: Viewer, found: Candidate, pk: str) -> Model:
     """Return the object, if this user's admin has it; where the admin has no such model, from the database."""
     instance = load(found.trigger, pk)
-    if site.is_registered(type(instance)):
-        model_admin = site.get_model_admin(type(instance))
-        seen = model_admin.get_object(request, str(instance.pk))
-        if seen is None or not model_admin.has_view_permission(request, seen):
+    if viewer.site.is_registered(type(instance)):
+        model_admin = viewer.site.get_model_admin(type(instance))
+        seen = model_admin.get_object(viewer.request, str(instance.pk))
+        if seen is None or not model_admin.has_view_permission(viewer.request, seen):
             raise PermissionDenied
         return seen
     return instance
 
 
-def _recent(site: admin.AdminSite, request: HttpRequest, model: type[Model]) -> list[tuple[str, str]]:
+def _recent(viewer: Viewer, model: type[Model]) -> list[tuple[str, str]]:
     """Return some objects that the field may suggest."""
-    if not site.is_registered(model):
+    if not viewer.site.is_registered(model):
         return []
-    rows = site.get_model_admin(model).get_queryset(request)
+    rows = viewer.site.get_model_admin(model).get_queryset(viewer.request)
     return [(str(row.pk), str(row)) for row in rows.order_by("-pk")[:RECENT]]

@@ -123,7 +123,7 @@ class TriggerAdmin(base.Admin):
 
     def recent(self, request: HttpRequest) -> Mapping[str, Activity]:
         """Return what triggers sent lately, to those who may view messages."""
-        is_told = object_messages.may_see(request, self.admin_site)
+        is_told = self.viewer(request).may_open(OutboxMessage)
         return recent(router.db_for_read(OutboxMessage)) if is_told else {}
 
     def get_urls(self) -> list[Any]:
@@ -182,7 +182,7 @@ class TriggerAdmin(base.Admin):
             "admin/dispatch/trigger/preview.html",
             title=_("Preview"),
             subtitle=trigger.name,
-            **context_for(found, self.admin_site, request),
+            **context_for(found, self.viewer(request)),
         )
 
     def row_context(self, request: HttpRequest, row: Trigger) -> dict[str, Any]:
@@ -220,10 +220,10 @@ class TriggerAdmin(base.Admin):
         )
 
     def _may_preview(self, request: HttpRequest, label: str) -> bool:
-        return links.may_view(self.admin_site, request, links.find(label))
+        return self.viewer(request).may_view(links.find(label))
 
     def _log_url(self, request: HttpRequest, name: str) -> str:
-        if not object_messages.may_see(request, self.admin_site):
+        if not self.viewer(request).may_open(OutboxMessage):
             return ""
         return object_messages.log_url(self.admin_site, origin__exact="trigger", origin_name=name)
 

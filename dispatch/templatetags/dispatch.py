@@ -24,18 +24,20 @@ def dispatch_messages(context: template.Context, instance: Model | None, limit: 
     The page needs ``request`` in its context, as every admin page has it, and the style sheet ``dispatch/admin.css``.
     """
     request = context.get("request")
-    site = links.site_of(request)
     if request is None or not isinstance(instance, Model) or instance.pk is None:
         return {}
-    previews = preview_links.of_object(site, request, instance)
-    if not object_messages.may_see(request, site):
+    viewer = links.viewer_of(request)
+    previews = preview_links.of_object(viewer, instance)
+    if not viewer.may_open(OutboxMessage):
         return {"previews": previews}
     rows = object_messages.messages_of(instance)
     return {
         "previews": previews,
         "is_shown": True,
-        "lines": object_messages.lines(rows, limit, site),
-        "url": object_messages.log_url(site, object_model=instance._meta.label_lower, object_pk=instance.pk),
+        "lines": object_messages.lines(rows, limit, viewer.site),
+        "url": object_messages.log_url(
+            viewer.site, object_model=instance._meta.label_lower, object_pk=instance.pk
+        ),
     }
 
 
@@ -70,11 +72,11 @@ def dispatch_panel(context: template.Context) -> dict[str, Any]:
 def message_of_task(context: template.Context, task_id: str) -> str:
     """Return the address of the message with this task id, "" where there is none, or this user may not view it."""
     request = context.get("request")
-    site = links.site_of(request)
-    if not object_messages.may_see(request, site):
+    viewer = links.viewer_of(request) if request is not None else None
+    if viewer is None or not viewer.may_open(OutboxMessage):
         return ""
     try:
         message = OutboxMessage.objects.only("pk").filter(pk=task_id).first()
     except ValidationError:  # another producer's id
         return ""
-    return links.change_url(message, site.name) if message else ""
+    return links.change_url(message, viewer.site.name) if message else ""

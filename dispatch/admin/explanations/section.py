@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
@@ -16,10 +16,10 @@ from django.utils.translation import pgettext
 from dispatch import registry
 from dispatch.admin import base, broker_state, links, object_messages
 from dispatch.admin.explanations import rule_names
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.core import routing
 from dispatch.exceptions import ConfigurationError
-from dispatch.models import Queue, Route, TaskDefinition, Trigger
+from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition, Trigger
 from dispatch.registry import priority_warnings
 from dispatch.registry.routing_explanation import rule
 from dispatch.registry.senders_by_destination import Sender
@@ -76,9 +76,8 @@ class Explained:
 class Pages:
     """Links to the pages of tasks, triggers, queues and routes by what they are called, one query for each kind."""
 
-    def __init__(self, site: admin.AdminSite, request: HttpRequest) -> None:
-        self._site = site
-        self._request = request
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
         self._urls: dict[tuple[str, str], str] = {}
 
     def learn(
@@ -107,23 +106,25 @@ class Pages:
 
     def seen(self, names: Iterable[str]) -> list[tuple[Text, SafeString | str]]:
         """Return a fact per queue, which the page's script fills with what the broker shows of it."""
-        return [(name, broker_state.look(self._site, [name])) for name in list(names)[:MOST_SHOWN]]
+        return [(name, broker_state.look(self._viewer.site, [name])) for name in list(names)[:MOST_SHOWN]]
 
     def _learn(self, model: Any, kind: str, names: set[str]) -> None:
-        if not names or not links.viewable(self._site, self._request, model):
+        if not names or not self._viewer.may_open(model):
             return
         for pk, name in model.objects.filter(name__in=names).values_list("pk", "name"):
-            self._urls[kind, name] = links.url(model, pk, self._site.name)
+            self._urls[kind, name] = links.url(model, pk, self._viewer.site.name)
 
     def _learn_routes(self, rules: set[str]) -> None:
         known = {rule(route): route.pattern for route in registry.current().table.routes}
         patterns = {known[text] for text in rules if text in known}
-        if not patterns or not links.viewable(self._site, self._request, Route):
+        if not patterns or not self._viewer.may_open(Route):
             return
         for pk, pattern, kind in Route.objects.filter(pattern__in=patterns).values_list(
             "pk", "pattern", "kind"
         ):
-            self._urls["route", rule(routing.Route(pattern, kind))] = links.url(Route, pk, self._site.name)
+            self._urls["route", rule(routing.Route(pattern, kind))] = links.url(
+                Route, pk, self._viewer.site.name
+            )
 
 
 class ExplainedAdmin(base.Admin):
@@ -141,7 +142,7 @@ class ExplainedAdmin(base.Admin):
 
     def tools(self, request: HttpRequest, row: Any) -> list[Link]:
         """Return what one can go to from the row's page."""
-        if not self.log_lookup or not object_messages.may_see(request, self.admin_site):
+        if not self.log_lookup or not self.viewer(request).may_open(OutboxMessage):
             return []
         lookups = {self.log_lookup: row.name}
         return [Link(pgettext("outbox", "Messages"), object_messages.log_url(self.admin_site, **lookups))]
