@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
@@ -18,25 +18,20 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
-from dispatch.admin import base, links, message_actions, message_window, widgets
-from dispatch.admin.message_actions import MOVES, Tally
-from dispatch.models import OutboxMessage
+from dispatch.admin import base, links, message_window, widgets
+from dispatch.admin.message_actions import MOVES, REVOKE, Move, Tally, in_words
 from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.outbox.lifecycle import STEP
-from dispatch.outbox.revocation import Revocation, revoke
 
-Status = OutboxMessage.Status
 #: Seconds after which a request begins no further step, and asks whether to go on.
 PATIENCE = 5.0
-#: Messages that can be revoked.
-REVOCABLE = (Status.PENDING, Status.CLAIMED, Status.PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
     """What is said before something is done to many messages."""
 
-    label: Any
+    move: Move
     question: Any
     consequence: Any
     consent: Any
@@ -44,19 +39,19 @@ class Bulk:
 
 BULKS = {
     "requeue": Bulk(
-        _("Requeue"),
+        MOVES["requeue"],
         ngettext_lazy("Requeue %(count)s message?", "Requeue %(count)s messages?", "count"),
         _("They go back to pending, with all attempts before them, and the relay publishes them."),
         _("Yes, requeue them"),
     ),
     "cancel": Bulk(
-        _("Cancel"),
+        MOVES["cancel"],
         ngettext_lazy("Cancel %(count)s message?", "Cancel %(count)s messages?", "count"),
         _("They are not sent, unless you requeue them."),
         _("Yes, cancel them"),
     ),
     "revoke": Bulk(
-        _("Revoke"),
+        REVOKE,
         ngettext_lazy("Revoke %(count)s message?", "Revoke %(count)s messages?", "count"),
         _(
             "What waits is cancelled, and the running workers are told not to run what is published. What runs already "
@@ -65,51 +60,6 @@ BULKS = {
         _("Yes, revoke them"),
     ),
 }
-
-
-@dataclass(slots=True)
-class Work:
-    """What was done in one request."""
-
-    verb: str
-    tally: Tally = field(default_factory=Tally)
-    revocation: Revocation = field(default_factory=Revocation)
-
-    def forecast(self, rows: OutboxQuerySet) -> None:
-        """Add to how many of these rows it can be done."""
-        if self.verb == "revoke":
-            self.tally.add(message_actions.count_statuses(rows, REVOCABLE))
-        else:
-            self.tally.add(message_actions.forecast(MOVES[self.verb], rows))
-
-    def do(self, request: HttpRequest, rows: OutboxQuerySet) -> None:
-        """Do it to these rows."""
-        if self.verb != "revoke":
-            self.tally.add(message_actions.carry_out(MOVES[self.verb], request, rows))
-            return
-        self.tally.add(message_actions.count_statuses(rows, REVOCABLE))
-        step = revoke(rows)
-        if step.cancelled or step.revoked:
-            message_actions.write_history(request, gettext("Revoked."), step.cancelled + step.revoked)
-        self.revocation.add(step)
-
-    def obstacles(self) -> list[str]:
-        """Return why it is not done to some of them."""
-        if self.verb != "revoke":
-            return [*message_actions.obstacles(MOVES[self.verb], self.tally)]
-        if not self.tally.refused:
-            return []
-        text = gettext("Not revoked: %(counts)s. These are not on their way.")
-        return [text % {"counts": message_actions.in_words(self.tally.refused)}]
-
-    def tell(self, request: HttpRequest) -> None:
-        """Tell the user what was done, and why not to the others."""
-        if self.verb != "revoke":
-            message_actions.tell(MOVES[self.verb], request, self.tally)
-            return
-        message_actions.tell_revoked(request, self.revocation)
-        for text in self.obstacles():
-            messages.warning(request, text)
 
 
 class BulkActions(base.ReadOnlyAdmin):
@@ -139,18 +89,18 @@ class BulkActions(base.ReadOnlyAdmin):
     def _ask(self, verb: str, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Show what would happen to which messages, and ask."""
         ids = [*queryset.order_by("pk").values_list("pk", flat=True)[: message_window.SIZE]]
-        work = Work(verb)
+        tally, move = Tally(), BULKS[verb].move
         for at in range(0, len(ids), STEP):
-            work.forecast(self._rows(request).filter(pk__in=ids[at : at + STEP]))
-        able = sum(work.tally.able.values()) - work.tally.empty
+            tally.add(move.forecast(self._rows(request).filter(pk__in=ids[at : at + STEP])))
+        able = sum(tally.able.values()) - tally.empty
         return self._page(
             verb,
             request,
             ids,
             title=BULKS[verb].question % {"count": able} if able else _("Nothing to do"),
             able=able,
-            counts=message_actions.in_words(work.tally.able),
-            obstacles=work.obstacles(),
+            counts=in_words(tally.able),
+            obstacles=[*move.obstacles(tally)],
             total=len(ids),
         )
 
@@ -178,13 +128,13 @@ class BulkActions(base.ReadOnlyAdmin):
 
     def _do(self, verb: str, request: HttpRequest, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
         """Do it for some seconds; return what is left."""
-        work, began = Work(verb), time.monotonic()
+        tally, move, began = Tally(), BULKS[verb].move, time.monotonic()
         while ids:
-            work.do(request, self._rows(request).filter(pk__in=ids[:STEP]))
+            tally.add(move.carry_out(request, self._rows(request).filter(pk__in=ids[:STEP])))
             ids = ids[STEP:]
             if time.monotonic() - began > PATIENCE:
                 break
-        work.tell(request)
+        move.tell(request, tally)
         return ids
 
     def _rows(self, request: HttpRequest) -> OutboxQuerySet:

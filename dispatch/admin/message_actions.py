@@ -1,9 +1,9 @@
-"""Requeueing and cancelling from the admin: done in one transaction, written into its history, told in numbers."""
+"""Requeueing, cancelling and revoking from the admin: written into its history, told in numbers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,25 +17,101 @@ from dispatch import outbox
 from dispatch.admin import history, widgets
 from dispatch.models import OutboxMessage
 from dispatch.models.write_transactions import write_transaction
-from dispatch.outbox.revocation import Revocation
+from dispatch.outbox.revocation import Revocation, revoke
 
 Status = OutboxMessage.Status
 
 
+@dataclass(slots=True)
+class Tally:
+    """What is to be done, or was done, with how many messages.
+
+    ``able`` are those that allow it and ``refused`` the others, by their status; ``empty`` ones hold nothing to send.
+    ``revocation`` is what came of it where they were revoked.
+    """
+
+    done: int = 0
+    able: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+    revocation: Revocation = field(default_factory=Revocation)
+
+    def add(self, other: Tally) -> None:
+        """Add what there is to tell of further messages."""
+        self.done += other.done
+        self.able += other.able
+        self.refused += other.refused
+        self.empty += other.empty
+        self.revocation.add(other.revocation)
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One of the two things that operators may do to messages."""
+    """One of the things that operators may do to messages."""
 
     label: Any
-    run: Callable[[Any], int]
+    run: Callable[[Any], Any]
     statuses: tuple[str, ...]
-    done: Any
     refused: Any
     history: Any
+    done: Any = ""
 
     def applies(self, message: OutboxMessage) -> bool:
         """Tell whether it can be done to this message."""
         return message.status in self.statuses and (self.run is not outbox.requeue or bool(message.broker))
+
+    def perform(self, request: HttpRequest, rows: QuerySet[Any]) -> None:
+        """Do it to all rows that allow it, and tell the user how many did and why others did not."""
+        self.tell(request, self.carry_out(request, rows))
+
+    def forecast(self, rows: QuerySet[Any]) -> Tally:
+        """Return to how many rows it can be done, and to which it cannot."""
+        tally = Tally()
+        for status, count in rows.order_by().values_list("status").annotate(Count("pk")):
+            (tally.able if status in self.statuses else tally.refused)[status] = count
+        if self.run is outbox.requeue:
+            tally.empty = rows.filter(broker="", status__in=self.statuses).count()
+        return tally
+
+    def carry_out(self, request: HttpRequest, rows: QuerySet[Any]) -> Tally:
+        """Do it to all rows that allow it, and write that into the history."""
+        with write_transaction(rows.db):
+            tally = self.forecast(rows)
+            found = sum(tally.able.values()) + sum(tally.refused.values())
+            single = rows.order_by().first() if found == 1 else None
+            tally.done = self.run(rows)
+            if tally.done:
+                write_history(request, str(self.history), tally.done, single)
+        return tally
+
+    def tell(self, request: HttpRequest, tally: Tally) -> None:
+        """Tell the user what was done, and why not to the others."""
+        if tally.done:
+            messages.success(request, str(self.done % {"count": tally.done}))
+        for text in self.obstacles(tally):
+            messages.warning(request, text)
+
+    def obstacles(self, tally: Tally) -> Iterator[str]:
+        """Yield why it is not done to some of the messages."""
+        if tally.refused:
+            yield self.refused % {"counts": in_words(tally.refused)}
+        if tally.empty:
+            yield _empty(tally.empty)
+
+
+class Revoking(Move):
+    """Brokers are asked, so that no transaction may be open meanwhile, and there is more to tell than a number."""
+
+    def carry_out(self, request: HttpRequest, rows: QuerySet[Any]) -> Tally:
+        tally = self.forecast(rows)
+        tally.revocation = self.run(rows)
+        if count := tally.revocation.cancelled + tally.revocation.revoked:
+            write_history(request, str(self.history), count)
+        return tally
+
+    def tell(self, request: HttpRequest, tally: Tally) -> None:
+        tell_revoked(request, tally.revocation)
+        super().tell(request, tally)
 
 
 MOVES = {
@@ -71,73 +147,14 @@ MOVES = {
 }
 
 
-@dataclass(slots=True)
-class Tally:
-    """What is to be done, or was done, with how many messages.
-
-    ``able`` are those that allow it and ``refused`` the others, by their status; ``empty`` ones hold nothing to send.
-    """
-
-    done: int = 0
-    able: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    empty: int = 0
-
-    def add(self, other: Tally) -> None:
-        """Add what there is to tell of further messages."""
-        self.done += other.done
-        self.able += other.able
-        self.refused += other.refused
-        self.empty += other.empty
-
-
-def perform(verb: str, request: HttpRequest, rows: QuerySet[Any]) -> None:
-    """Do it to all rows that allow it, and tell the user how many did and why others did not."""
-    tell(MOVES[verb], request, carry_out(MOVES[verb], request, rows))
-
-
-def carry_out(move: Move, request: HttpRequest, rows: QuerySet[Any]) -> Tally:
-    """Do it to all rows that allow it, and write that into the history."""
-    with write_transaction(rows.db):
-        tally = forecast(move, rows)
-        found = sum(tally.able.values()) + sum(tally.refused.values())
-        single = rows.order_by().first() if found == 1 else None
-        tally.done = move.run(rows)
-        if tally.done:
-            write_history(request, str(move.history), tally.done, single)
-    return tally
-
-
-def forecast(move: Move, rows: QuerySet[Any]) -> Tally:
-    """Return to how many rows it can be done, and to which it cannot."""
-    tally = count_statuses(rows, move.statuses)
-    if move.run is outbox.requeue:
-        tally.empty = rows.filter(broker="", status__in=move.statuses).count()
-    return tally
-
-
-def count_statuses(rows: QuerySet[Any], statuses: Iterable[str]) -> Tally:
-    """Return how many rows have one of these statuses, and how many another."""
-    tally = Tally()
-    for status, count in rows.order_by().values_list("status").annotate(Count("pk")):
-        (tally.able if status in statuses else tally.refused)[status] = count
-    return tally
-
-
-def tell(move: Move, request: HttpRequest, tally: Tally) -> None:
-    """Tell the user what was done, and why not to the others."""
-    if tally.done:
-        messages.success(request, str(move.done % {"count": tally.done}))
-    for text in obstacles(move, tally):
-        messages.warning(request, text)
-
-
-def obstacles(move: Move, tally: Tally) -> Iterator[str]:
-    """Yield why it is not done to some of the messages."""
-    if tally.refused:
-        yield move.refused % {"counts": in_words(tally.refused)}
-    if tally.empty:
-        yield _empty(tally.empty)
+#: Of many messages. The page of one may end what runs, too.
+REVOKE = Revoking(
+    label=_("Revoke"),
+    run=revoke,
+    statuses=(Status.PENDING, Status.CLAIMED, Status.PUBLISHED),
+    refused=_("Not revoked: %(counts)s. These are not on their way."),
+    history=_("Revoked."),
+)
 
 
 def in_words(counts: Counter[str]) -> str:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from dispatch.admin import base, links, widgets
-from dispatch.admin.message_actions import MOVES, perform, tell_revoked
+from dispatch.admin.message_actions import MOVES, REVOKE, tell_revoked
 from dispatch.exceptions import PublishError
 from dispatch.models import OutboxMessage
 
@@ -108,7 +108,7 @@ class MessagePage(base.ReadOnlyAdmin):
         is_final = detail.where.progress.is_final
         is_published = message.status == OutboxMessage.Status.PUBLISHED
         if self.has_revoke_permission(request) and is_published and (not is_final or message.ignore_result):
-            yield "revoke", _("Revoke")
+            yield "revoke", REVOKE.label
         if self.has_requeue_permission(request) and detail.can_move:
             yield "move", _("Move to %(place)s") % {"place": detail.elsewhere}
 
@@ -125,8 +125,8 @@ class MessagePage(base.ReadOnlyAdmin):
         return view
 
     def _perform(self, verb: str) -> Act:
-        return lambda request, message: perform(
-            verb, request, self.get_queryset(request).filter(pk=message.pk)
+        return lambda request, message: MOVES[verb].perform(
+            request, self.get_queryset(request).filter(pk=message.pk)
         )
 
     def _revoke(self, request: HttpRequest, message: OutboxMessage) -> None:
