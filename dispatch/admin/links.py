@@ -82,8 +82,10 @@ class Viewer:
 
 def viewer_of(request: HttpRequest) -> Viewer:
     """Return the viewer of the site that a page belongs to; of the default one for a page outside of any."""
+    view = getattr(request.resolver_match, "func", None)  # Django's own say it, and sites may share a name
+    site = getattr(getattr(view, "model_admin", view), "admin_site", None)
     name = getattr(request, "current_app", admin.site.name)
-    return Viewer(next((site for site in all_sites if site.name == name), admin.site), request)
+    return Viewer(site or next((each for each in all_sites if each.name == name), admin.site), request)
 
 
 def find(label: str) -> type[Model] | None:

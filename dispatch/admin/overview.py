@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy as _
 from dispatch import health, registry
 from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
 from dispatch.admin.explanations.section import Table
-from dispatch.admin.links import Link
+from dispatch.admin.links import Link, Viewer
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.core.sentences import duration
@@ -88,9 +88,10 @@ def view(site: admin.AdminSite) -> Any:
     @transaction.non_atomic_requests
     def overview(request: HttpRequest) -> HttpResponse:
         request.current_app = site.name
-        if not may_see(request):
+        viewer = Viewer(site, request)
+        if not may_see(viewer):
             raise PermissionDenied
-        shown = look(request, ask=True)
+        shown = look(viewer, ask=True)
         return render(
             request, "dispatch/overview_parts.html", shown, status=503 if "failure" in shown else 200
         )
@@ -98,20 +99,20 @@ def view(site: admin.AdminSite) -> Any:
     return site.admin_view(overview)
 
 
-def may_see(request: HttpRequest) -> bool:
+def may_see(viewer: Viewer) -> bool:
     """Tell whether this user may see a part of the overview."""
-    return any(map(links.viewer_of(request).may_view, SHOWN))
+    return any(map(viewer.may_view, SHOWN))
 
 
-def url(request: HttpRequest, name: str, *args: str) -> str:
+def url(viewer: Viewer, name: str, *args: str) -> str:
     """Return the address of a page of the same site, "" where somebody left it out."""
     try:
-        return links.page(name, links.viewer_of(request).site, *args)
+        return links.page(name, viewer.site, *args)
     except NoReverseMatch:
         return ""
 
 
-def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dict[str, Any]:
+def look(viewer: Viewer, *, ask: bool = False, brief: bool = False) -> dict[str, Any]:
     """Return what this user may see, or the ``failure`` for which nothing can be.
 
     ``ask``: whether the brokers may be asked meanwhile. ``brief``: what is wrong, and the numbers of the whole.
@@ -119,7 +120,7 @@ def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dic
     using = router.db_for_read(OutboxMessage)
     try:
         with _savepoint(using):
-            return {"at": timezone.localtime(), **_Picture(request, using).shown(ask=ask, brief=brief)}
+            return {"at": timezone.localtime(), **_Picture(viewer, using).shown(ask=ask, brief=brief)}
     except ConfigurationError as error:
         return {"failure": str(error)}
     except (DatabaseError, InterfaceError) as error:
@@ -127,12 +128,12 @@ def look(request: HttpRequest, *, ask: bool = False, brief: bool = False) -> dic
         return {"failure": text % {"error": redact(str(error)).strip()}}
 
 
-def drift(request: HttpRequest) -> dict[str, Any] | None:
+def drift(viewer: Viewer) -> dict[str, Any] | None:
     """Return where registry and manifests disagree, in numbers, for those who may see it; nobody is asked."""
-    if not any(map(links.viewer_of(request).may_open, (Manifest, TaskDefinition))):
+    if not any(map(viewer.may_open, (Manifest, TaskDefinition))):
         return None
     report = _report(registry.current(), router.db_for_read(OutboxMessage))
-    return {"report": report, "url": url(request, "dispatch_contract")}
+    return {"report": report, "url": url(viewer, "dispatch_contract")}
 
 
 @lru_cache(maxsize=1)
@@ -152,8 +153,8 @@ def _queue_keys(snapshot: registry.Snapshot) -> dict[str, int]:
 class _Picture:
     """What is seen of one outbox, each part for those who may view its model."""
 
-    def __init__(self, request: HttpRequest, using: str) -> None:
-        self.viewer = links.viewer_of(request)
+    def __init__(self, viewer: Viewer, using: str) -> None:
+        self.viewer = viewer
         self.using = using
         self.seen: Health = health.look(using)
 

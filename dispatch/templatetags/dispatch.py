@@ -44,13 +44,13 @@ def dispatch_messages(context: template.Context, instance: Model | None, limit: 
 @register.inclusion_tag("dispatch/overview.html", takes_context=True)
 def dispatch_overview(context: template.Context) -> dict[str, Any]:
     """Show the overview, to those who may see a part of it."""
-    request = context["request"]
-    shown = overview.look(request) if overview.may_see(request) else {}
-    drift = None if "failure" in shown else overview.drift(request)
+    viewer = links.viewer_of(context["request"])
+    shown = overview.look(viewer) if overview.may_see(viewer) else {}
+    drift = None if "failure" in shown else overview.drift(viewer)
     return {
         "may_see": bool(shown),
         "drift": drift,
-        "url": overview.url(request, "dispatch_overview"),
+        "url": overview.url(viewer, "dispatch_overview"),
         **shown,
     }
 
@@ -59,12 +59,13 @@ def dispatch_overview(context: template.Context) -> dict[str, Any]:
 def dispatch_panel(context: template.Context) -> dict[str, Any]:
     """Show what is wrong, and the numbers of the whole, to those who may see a part of the overview."""
     request = context.get("request")
-    if request is None or not overview.may_see(request):
+    viewer = links.viewer_of(request) if request is not None else None
+    if viewer is None or not overview.may_see(viewer):
         return {"may_see": False}
     return {
         "may_see": True,
-        "page": overview.url(request, "app_list", "dispatch"),
-        **overview.look(request, brief=True),
+        "page": overview.url(viewer, "app_list", "dispatch"),
+        **overview.look(viewer, brief=True),
     }
 
 

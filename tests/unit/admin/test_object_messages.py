@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.template import Context, Template
 from django.test import Client, RequestFactory
@@ -44,6 +45,13 @@ def test_an_object_s_page_shows_its_messages_and_leads_to_all_of_them(boss, note
 def test_an_object_without_messages_says_so(boss, note):
     assert "None was sent for it." in page(boss, note)
     assert "Messages" not in boss.get(reverse("admin:notes_note_add")).content.decode()
+
+
+def test_a_page_knows_its_site_though_others_have_the_same_name(boss, note):
+    namesakes = [admin.AdminSite(admin.site.name) for _each in range(20)]
+    assert "None was sent for it." in page(boss, note)
+    assert "Relays alive" in boss.get(reverse("admin:index")).content.decode()
+    del namesakes
 
 
 def test_an_object_s_page_leads_to_what_each_trigger_of_its_model_would_send_for_it(boss, viewer, note):
