@@ -82,9 +82,9 @@ class Viewer:
 
 def viewer_of(request: HttpRequest) -> Viewer:
     """Return the viewer of the site that a page belongs to; of the default one for a page outside of any."""
-    view = getattr(request.resolver_match, "func", None)  # Django's own say it, and sites may share a name
+    view = getattr(request.resolver_match, "func", None)  # Django's views tell; a name may be another's
     site = getattr(getattr(view, "model_admin", view), "admin_site", None)
-    name = getattr(request, "current_app", admin.site.name)
+    name = getattr(request, "current_app", None)
     return Viewer(site or next((each for each in all_sites if each.name == name), admin.site), request)
 
 
