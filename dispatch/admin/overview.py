@@ -140,7 +140,7 @@ def drift(request: HttpRequest) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1)
 def _report(snapshot: registry.Snapshot, periodic_tasks: Any, using: str) -> Any:
-    """Verify a state of the registry, and of periodic tasks, once. What relay and collector lack is told by the notices."""
+    """Verify each state of registry and periodic tasks once. What relay and collector lack is told by the notices."""
     from dispatch.contract import verify
     from dispatch.triggers.code_triggers import task_uses
 
