@@ -132,13 +132,15 @@ def drift(request: HttpRequest) -> dict[str, Any] | None:
     site = links.site_of(request)
     if not any(links.viewable(site, request, model) for model in (Manifest, TaskDefinition)):
         return None
-    report = _report(registry.current(), router.db_for_read(OutboxMessage))
+    from dispatch.contract.verification.periodic_tasks import last_change
+
+    report = _report(registry.current(), last_change(), router.db_for_read(OutboxMessage))
     return {"report": report, "url": url(request, "dispatch_contract")}
 
 
 @lru_cache(maxsize=1)
-def _report(snapshot: registry.Snapshot, using: str) -> Any:
-    """Verify a state of the registry once. What relay and collector lack is told by the notices."""
+def _report(snapshot: registry.Snapshot, periodic_tasks: Any, using: str) -> Any:
+    """Verify each state of registry and periodic tasks once. What relay and collector lack is told by the notices."""
     from dispatch.contract import verify
     from dispatch.triggers.code_triggers import task_uses
 
