@@ -132,13 +132,15 @@ def drift(viewer: Viewer) -> dict[str, Any] | None:
     """Return where registry and manifests disagree, in numbers, for those who may see it; nobody is asked."""
     if not any(map(viewer.may_open, (Manifest, TaskDefinition))):
         return None
-    report = _report(registry.current(), router.db_for_read(OutboxMessage))
+    from dispatch.contract.verification.periodic_tasks import last_change
+
+    report = _report(registry.current(), last_change(), router.db_for_read(OutboxMessage))
     return {"report": report, "url": url(viewer, "dispatch_contract")}
 
 
 @lru_cache(maxsize=1)
-def _report(snapshot: registry.Snapshot, using: str) -> Any:
-    """Verify a state of the registry once. What relay and collector lack is told by the notices."""
+def _report(snapshot: registry.Snapshot, periodic_tasks: Any, using: str) -> Any:
+    """Verify each state of registry and periodic tasks once. What relay and collector lack is told by the notices."""
     from dispatch.contract import verify
     from dispatch.triggers.code_triggers import task_uses
 

@@ -30,6 +30,8 @@ from dispatch.core.routing import Destination
 
 #: Messages of one LPUSH, at most, and their characters, where there is more than one. Redis takes all of them or none.
 VALUES, CHARACTERS = 10, 1 << 14
+#: Gaps that are no headers. No header can be stored whose name holds a NUL.
+BODY, EXPIRATION, TAG = "\0body", "\0expiration", "\0tag"
 
 
 class Form(NamedTuple):
@@ -129,11 +131,11 @@ class Pipelining:
             remember(self._forms, key, found)
         envelope, forms = found
         gaps = {name: _quoted(value) for name, value in own_headers(message).items() if value is not None}
-        gaps["body"] = base64.b64encode(envelope.body(message)).decode()
+        gaps[BODY] = base64.b64encode(envelope.body(message)).decode()
         if (seconds := seconds_left(message)) is not None:
-            gaps["expiration"] = str(int(seconds * 1000))
+            gaps[EXPIRATION] = str(int(seconds * 1000))
         for form in forms:
-            gaps["tag"] = next(self._tags)
+            gaps[TAG] = next(self._tags)
             yield form.name, form.key, form.filled(gaps)
 
     def _formed(self, parcel: Parcel) -> tuple[Envelope, list[Form]]:
@@ -146,8 +148,8 @@ class Pipelining:
         with _recording(session.channel) as commands:
             session.publish(parcel.destination, envelope, body, own, seconds)
         marks = {_quoted(mark): name for name, mark in own.items() if mark}
-        marks |= {base64.b64encode(body).decode(): "body"}
-        marks |= {str(int(seconds * 1000)): "expiration"} if seconds else {}
+        marks |= {base64.b64encode(body).decode(): BODY}
+        marks |= {str(int(seconds * 1000)): EXPIRATION} if seconds else {}
         return envelope, [Form(name, key, _pieces(payload, marks)) for name, key, payload in commands]
 
 
@@ -176,10 +178,10 @@ def _recording(channel: Any) -> Iterator[list[tuple[str, str, str]]]:
 
 def _pieces(payload: str, marks: Mapping[str, str]) -> list[str]:
     """Return a payload that is cut at its marks, with their names in their places."""
-    names = {**marks, json.loads(payload)["properties"]["delivery_tag"]: "tag"}
+    names = {**marks, json.loads(payload)["properties"]["delivery_tag"]: TAG}
     pieces = re.split(f"({'|'.join(map(re.escape, names))})", payload)
     if unknown := names.keys() - pieces[1::2]:  # or every message would be sent with the mark
-        what = ", ".join(sorted(names[mark] for mark in unknown))
+        what = ", ".join(sorted(names[mark].strip("\0") for mark in unknown))
         raise SerializationError(f"kombu writes {what} in a way that is not known.")
     return [names[piece] if at % 2 else piece for at, piece in enumerate(pieces)]
 

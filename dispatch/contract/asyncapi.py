@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from dispatch import registry
 from dispatch.conf import Broker, conf
@@ -32,7 +31,7 @@ def asyncapi_document() -> dict[str, Any]:
             channels.setdefault(key, channel)["messages"][_key(name)] = _ref(
                 "components", "messages", _key(name)
             )
-            operations[f"{key}.{_key(name)}"] = {
+            operations[f"{key}:{_key(name)}"] = {
                 "action": "send",
                 "channel": _ref("channels", key),
                 "messages": [_ref("channels", key, "messages", _key(name))],
@@ -55,8 +54,12 @@ def asyncapi_document() -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """Return a name as a key of the document: what the standard does not allow is written as its code point."""
-    return re.sub(r"[^A-Za-z0-9._-]", lambda found: f"_{ord(found[0]):x}_", name)
+    """Return a name as a key of the document: what the standard does not allow is written as its code point.
+
+    So is an underscore that could be taken for the start of one: no two names have the same key.
+    """
+    odd = r"[^A-Za-z0-9._-]|_(?=[0-9a-f]+[^A-Za-z0-9.-])"
+    return re.sub(odd, lambda found: f"_{ord(found[0]):x}_", name)
 
 
 def _ref(*keys: str) -> dict[str, str]:
@@ -64,8 +67,8 @@ def _ref(*keys: str) -> dict[str, str]:
 
 
 def _server(broker: Broker) -> dict[str, str]:
-    """Return where a broker is: its first host, without user, password and path."""
-    host = urlsplit(broker.url.split(";")[0]).netloc.rpartition("@")[2]
+    """Return where a broker is: its host, of several the first without a password, and no user, password or path."""
+    host = re.split("[/?#;,]", broker.url.partition("://")[2].rpartition("@")[2])[0]
     return {"host": host or "localhost", "protocol": PROTOCOLS.get(broker.scheme, broker.scheme)}
 
 
@@ -86,7 +89,9 @@ def _channels(destination: Destination, table: RoutingTable) -> Iterator[tuple[s
             "durable": table.exchanges[destination.exchange].durable,
             "autoDelete": False,
         }
-        key = _key(".".join(filter(None, ("exchange", destination.exchange, destination.routing_key))))
+        key = ":".join(
+            map(_key, ("exchange", destination.exchange, destination.routing_key or ""))
+        )  # no queue's key
         address = destination.routing_key or destination.exchange
         yield (
             key,

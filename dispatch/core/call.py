@@ -28,10 +28,11 @@ STORED = (
     "reply_to",
     "delivery_mode",
 )
-#: The headers of Celery's message protocol 2, which a caller's own must not replace.
+#: The headers of Celery's message protocol 2, and kombu's own, which a caller's must not replace.
 OWN_HEADERS = frozenset(
     [
         "lang",
+        "compression",
         "task",
         "id",
         "shadow",

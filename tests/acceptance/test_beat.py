@@ -103,6 +103,32 @@ def test_a_run_and_its_message_are_one_commit(beat: Any) -> None:
     """) == [[0, 0], [1, 1]]
 
 
+def test_a_run_that_cannot_be_a_message_is_dead_with_its_reason(beat: Any) -> None:
+    found = beat("""
+    odd = {
+        "no queue": {"queue": ""},
+        "args no list": {"args": '{"a": 1}', "kwargs": "{}"},
+        "kwargs no dictionary": {"kwargs": "[1]"},
+        "null": {"args": "null"},
+        "both": {"queue": "llm", "routing_key": "x"},
+        "nan": {"kwargs": '{"note_id": "1", "text": NaN}'},
+    }
+    for name, columns in odd.items():
+        periodic(name, 1, "hours", **columns)
+    tick(OutboxScheduler(app), until=len(odd))
+    answer({each.origin_name.removeprefix("periodic task "): each.last_error for each in OutboxMessage.objects.all()})
+    """)
+    reasons = {name: reason.partition(" could not be enqueued: ")[2][:15] for name, reason in found.items()}
+    assert reasons == {
+        "no queue": "",
+        "args no list": "args must be a ",
+        "kwargs no dictionary": "kwargs must be ",
+        "null": "",
+        "both": "with a queue, t",
+        "nan": "nan at /kwargs/",
+    }
+
+
 def test_verify_names_periodic_tasks_that_do_not_fit_the_contract(beat: Any) -> None:
     assert beat("""
     from dispatch import contract
@@ -110,11 +136,33 @@ def test_verify_names_periodic_tasks_that_do_not_fit_the_contract(beat: Any) -> 
     periodic("Wrong", kwargs='{"note_id": "1", "text": "T", "sentences": "two"}')
     periodic("Too few", kwargs='{"note_id": "1"}')
     periodic("By position", args='["1", "T"]', kwargs="{}")
+    periodic("Too many", args='["1", "T", 2, 3]', kwargs="{}")
+    from dispatch.models import TaskDefinition
+    TaskDefinition.objects.filter(name="worker.tasks.link.preview_links").update(parameters={})
+    periodic("Positions unknown", task="worker.tasks.link.preview_links", args='["1", "T"]', kwargs="{}")
     periodic("Off", task="no.such.task", enabled=False)
     periodic("Celery's own", task="celery.backend_cleanup", kwargs="{}")
     periodic("Fits")
     answer(sorted([each.id, each.subject] for each in contract.verify("default").findings if each.id < "C060"))
-    """) == [["C001", "Misspelt"], ["C008", "Too few"], ["C008", "Wrong"]]
+    """) == [["C001", "Misspelt"], ["C008", "Too few"], ["C008", "Too many"], ["C008", "Wrong"]]
+
+
+def test_the_overview_sees_a_periodic_task_that_was_changed(beat: Any) -> None:
+    assert beat("""
+    from django.contrib.admin import site
+    from django.contrib.auth.models import User
+    from django.test import RequestFactory
+    from dispatch.admin import overview
+    request = RequestFactory().get("/admin/")
+    request.user = User.objects.create_superuser("ops")
+    def misfits():
+        return [each.subject for each in overview.drift(request)["report"].findings if each.id < "C060"]
+    task = periodic("Changed")
+    before = misfits()
+    task.task = "no.such.task"
+    task.save()
+    answer([before, misfits()])
+    """) == [[], ["Changed"]]
 
 
 def test_two_beats_send_each_run_to_a_worker_once(tmp_path: Path, redis_url: str, results_url: str) -> None:

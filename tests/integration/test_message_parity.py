@@ -38,6 +38,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "limits": ({"time_limit": 5.5, "soft_time_limit": 3, "ignore_result": True}, {}),
     "headers": ({"headers": {"trace": {"id": [1, 2**40, 1.5, None, True]}}}, {}),
     "headers of its own": ({"headers": {"n": 1}}, {"headers": {"traceparent": "00-ab", "note": ODD}}),
+    "headers of its own named as the rest of it": (
+        {},
+        {"headers": {"body": "b", "tag": "t", "expiration": "e"}},
+    ),
     "stamps": ({"stamps": {"tenant": ["a", "b"]}}, {}),
     "links": ({"link": [{"task": "b"}], "link_error": [{"task": "c"}]}, {}),
     "yaml": ({"serializer": "yaml"}, {}),

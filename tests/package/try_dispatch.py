@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import django
 from django.conf import settings
@@ -33,4 +34,12 @@ message = send_task("worker.tasks.add", args=(1, 2))
 assert OutboxMessage.objects.get() == message, "The message is not in the outbox."
 assert (message.queue, message.status) == ("default", "pending"), (message.queue, message.status)
 assert dispatch.__file__.startswith(sys.prefix), f"Imported from {dispatch.__file__}, not from the wheel."
+needed = (
+    "py.typed",
+    "testing/pytest_plugin.py",
+    "locale/de/LC_MESSAGES/django.mo",
+    "static/dispatch/admin.css",
+)
+lost = [each for each in needed if not (Path(dispatch.__file__).parent / each).exists()]
+assert not lost, f"The wheel lacks {lost}."
 print(f"dispatch {dispatch.__version__}, Django {django.__version__}: {message} waits in {message.queue!r}.")

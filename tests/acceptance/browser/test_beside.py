@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import servers
+
 pytestmark = [pytest.mark.slow, pytest.mark.one_database]
 
 APPS = {
@@ -21,6 +23,8 @@ APPS = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("apps", APPS.values(), ids=APPS)
 def test_the_admin_works_beside(apps: str, tmp_path: Path) -> None:
+    if not servers.CHROMIUM:
+        servers.missing("Chromium was not found")
     environment = {
         **os.environ,
         "BESIDE": apps,

@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.test import override_settings
 
 from dispatch.api import send_task
-from dispatch.models import Exchange, OutboxMessage, Route, TaskDefinition
+from dispatch.contract import asyncapi_document
+from dispatch.models import Exchange, OutboxMessage, Queue, Route, TaskDefinition
 from tests.support.registry import (
     ODD_DEFINITIONS,
     TASK,
@@ -69,11 +70,11 @@ def test_queues_and_exchanges_are_channels_on_the_servers_of_their_brokers() -> 
     assert channels == {
         "llm": ("llm", [TASK]),
         "mails": ("mails", ["m.send"]),
-        "exchange.events.mail.new": ("mail.new", ["m.event"]),
+        "exchange:events:mail.new": ("mail.new", ["m.event"]),
     }
     assert "bindings" not in found["channels"]["llm"]
     assert found["channels"]["mails"]["bindings"]["amqp"]["queue"]["name"] == "mails"
-    assert found["channels"]["exchange.events.mail.new"]["bindings"]["amqp"]["exchange"]["type"] == "topic"
+    assert found["channels"]["exchange:events:mail.new"]["bindings"]["amqp"]["exchange"]["type"] == "topic"
 
 
 def test_without_exchanges_a_message_is_in_each_queue_that_its_key_reaches() -> None:
@@ -86,8 +87,46 @@ def test_without_exchanges_a_message_is_in_each_queue_that_its_key_reaches() -> 
     assert {key: list(each["messages"]) for key, each in document()["channels"].items()} == {
         "one": [TASK],
         "two": [TASK],
-        "exchange.all": ["reload"],
+        "exchange:all:": ["reload"],
     }
+
+
+def test_names_that_differ_have_keys_that_differ() -> None:
+    names = ["a b", "a_20_b", "a 20_", "a_20 ", "a_", "a_5f_", "é", "_e9_"]
+    queue, other = make_queue("q"), make_queue("q.x")
+    for name in names:
+        make_task(name, queue=queue)
+    make_task("x.t", queue=queue)
+    make_task("t", queue=other)
+    found = document()
+    messages = found["components"]["messages"].values()
+    assert sorted(each["name"] for each in messages) == sorted([*names, "x.t", "t"])
+    assert len(found["operations"]) == len(names) + 2
+
+
+def test_a_queue_may_be_named_as_an_exchange_with_its_key() -> None:
+    events = Exchange.objects.create(name="a", type="topic", broker="rabbit")
+    others = Exchange.objects.create(name="a.b", type="topic", broker="rabbit")
+    make_queue("exchange.a.b.c", broker="rabbit").bindings.create(exchange=events, routing_key="#")
+    make_queue("other", broker="rabbit").bindings.create(exchange=others, routing_key="#")
+    make_task("one", exchange=events, routing_key="b.c")
+    make_task("two", exchange=others, routing_key="c")
+    make_task("three", queue=Queue.objects.get(name="exchange.a.b.c"))
+    assert [list(each["messages"]) for each in document()["channels"].values()] == [
+        ["one"],
+        ["three"],
+        ["two"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://user:a/secret@host", "amqp://user:a#secret@host", "sqs://key:a/secret@"]
+)
+def test_a_password_that_is_not_quoted_is_not_taken_for_a_host(url: str) -> None:
+    make_registry()
+    with override_settings(DISPATCH={"BROKERS": {"default": {"URL": url}}}):
+        assert "user" not in str(asyncapi_document()["servers"])
+        assert "key" not in str(asyncapi_document()["servers"])
 
 
 def test_the_body_that_is_sent_fits_its_schema_and_another_does_not() -> None:
