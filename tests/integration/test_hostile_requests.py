@@ -77,7 +77,7 @@ OF_OTHERS = {
 @pytest.fixture
 def boss(broker_settings: Any) -> Client:
     """One who may do everything, in a registry with a row on each page."""
-    broker_settings("memory://")
+    broker_settings("memory://", BROKER_TIMEOUT=0.05)  # no worker answers
     task = make_registry()
     exchange = Exchange.objects.create(name="media", type="topic")
     Binding.objects.create(queue=Queue.objects.get(name="llm"), exchange=exchange, routing_key="media.#")
