@@ -53,7 +53,7 @@ def app(broker: Broker) -> Celery:
 def summarize(app: Celery) -> Any:
     """A task that the registry has."""
 
-    @app.task(name=TASK, base=OutboxTask)
+    @app.task(name=TASK, base=OutboxTask, shared=False)
     def summarize_note(note_id: str, text: str, sentences: int = 2) -> str:
         return text[:sentences]
 
@@ -104,7 +104,7 @@ def shown(message: kombu.Message) -> list[Any]:
 def test_a_message_is_what_celery_alone_would_have_sent(
     app: Celery, broker: Broker, relay: Relay, own: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    task = app.task(name=TASK, base=OutboxTask, **own)(note)
+    task = app.task(name=TASK, base=OutboxTask, shared=False, **own)(note)
     link = task.s("2").set(priority=1)
     named = {"signature": link, "signatures": [link], "kombu's": kombu.Queue(broker.queue)}
     given = {
@@ -169,7 +169,7 @@ class TestWithoutABroker:
         with pytest.raises(NoDestination):
             quiet.apply_async(kwargs=CALL, queue="gpu")
         with pytest.raises(UnknownTask):
-            app.task(name="shop.misspelt", base=OutboxTask)(nothing).delay()
+            app.task(name="shop.misspelt", base=OutboxTask, shared=False)(nothing).delay()
         assert not OutboxMessage.objects.exists()
 
     def test_parts_of_a_canvas_are_refused(self, quiet: Any) -> None:
@@ -184,7 +184,7 @@ class TestWithoutABroker:
     ) -> None:
         make_queue("own")
         make_task("shop.own", parameters={})
-        app.task(name="shop.own", base=OutboxTask, queue="own", priority=0)(nothing).delay()
+        app.task(name="shop.own", base=OutboxTask, shared=False, queue="own", priority=0)(nothing).delay()
         message = OutboxMessage.objects.get()
         assert (message.queue, message.pinned, message.options["priority"]) == ("own", True, 9)
 
@@ -197,7 +197,7 @@ class TestWithoutABroker:
 def test_what_a_running_task_sends_is_left_to_celery(app: Celery, broker: Broker, summarize: Any) -> None:
     """Its retries and what it calls carry its ids; ``apply`` is how a worker runs it."""
 
-    @app.task(name="shop.caller", base=OutboxTask)
+    @app.task(name="shop.caller", base=OutboxTask, shared=False)
     def caller() -> None:
         summarize.delay(**CALL)
 
