@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
@@ -31,6 +32,9 @@ SUBJECTS: tuple[tuple[type[models.Model], str, frozenset[str]], ...] = (
         frozenset({"C004", "C006", "C011", "C012", "C013", "C014", "C015", "C023"}),
     ),
 )
+if apps.is_installed("django_celery_beat"):
+    PeriodicTask: type[models.Model] = apps.get_model("django_celery_beat", "PeriodicTask")  # type: ignore[misc]
+    SUBJECTS = (*SUBJECTS, (PeriodicTask, "name", frozenset({"C016", "C017", "C018"})))
 
 
 @dataclass(frozen=True, slots=True)

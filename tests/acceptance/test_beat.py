@@ -144,7 +144,25 @@ def test_verify_names_periodic_tasks_that_do_not_fit_the_contract(beat: Any) -> 
     periodic("Celery's own", task="celery.backend_cleanup", kwargs="{}")
     periodic("Fits")
     answer(sorted([each.id, each.subject] for each in contract.verify("default").findings if each.id < "C060"))
-    """) == [["C001", "Misspelt"], ["C008", "Too few"], ["C008", "Too many"], ["C008", "Wrong"]]
+    """) == [["C016", "Misspelt"], ["C018", "Too few"], ["C018", "Too many"], ["C018", "Wrong"]]
+
+
+def test_the_contract_page_names_them_to_those_who_may_view_them(beat: Any) -> None:
+    assert beat("""
+    from django.contrib.auth.models import Permission, User
+    from django.test import Client
+    task = periodic("Misspelt", task="worker.tasks.llm.sumarize_note")
+
+    def shown(*codenames):
+        user = User.objects.create_user("-".join(codenames), is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=("view_manifest", *codenames)))
+        client = Client(headers={"host": "localhost"})
+        client.force_login(user)
+        page = client.get("/admin/dispatch/manifest/contract/").content.decode()
+        return [text in page for text in ("Misspelt", f"/periodictask/{task.pk}/change/", "what you may not view")]
+
+    answer([shown("view_trigger"), shown("view_periodictask")])
+    """) == [[False, False, True], [True, True, False]]
 
 
 def test_the_overview_sees_a_periodic_task_that_was_changed(beat: Any) -> None:

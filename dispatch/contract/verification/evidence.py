@@ -102,6 +102,7 @@ class TaskUse:
     task: str
     target: Target
     arguments: Mapping[str, Argument] | None = None
+    is_periodic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ EXPORT = "run `manage.py dispatch routes export` and start the worker with that 
 TRIGGER = Kind(
     "C001",
     "error",
-    "a trigger or a periodic task sends a task that no worker offers",
+    "a trigger sends a task that no worker offers",
     "{trigger} sends {task!r}, which {why}.",
     "Correct the name of the task there, or let the worker offer it again.",
 )
@@ -96,14 +96,14 @@ BY_HAND = Kind(
 DEPRECATED = Kind(
     "C007",
     "warning",
-    "a trigger or a periodic task sends a deprecated task",
+    "a trigger sends a deprecated task",
     "{trigger} sends {task!r}, which is deprecated{reason}.",
     "Send what takes its place, before the worker drops it.",
 )
 MAPPING = Kind(
     "C008",
     "error",
-    "the arguments of a trigger or a periodic task do not fit the worker's parameters",
+    "a trigger's arguments do not fit the worker's parameters",
     "{trigger} sends {task!r}, and its arguments do not fit {worker}: {problem}.",
     "Correct the arguments there, or the parameters in the worker.",
 )
@@ -153,6 +153,23 @@ UNUSABLE = Kind(
     "Task {subject!r} cannot be sent. {problem}",
     "Correct it in the admin.",
 )
+
+PERIODIC = Kind(
+    "C016", "error", "a periodic task sends a task that no worker offers", TRIGGER.sentence, TRIGGER.remedy
+)
+PERIODIC_DEPRECATED = Kind(
+    "C017", "warning", "a periodic task sends a deprecated task", DEPRECATED.sentence, DEPRECATED.remedy
+)
+PERIODIC_MAPPING = Kind(
+    "C018",
+    "error",
+    "a periodic task's arguments do not fit the worker's parameters",
+    MAPPING.sentence,
+    MAPPING.remedy,
+)
+#: What may be wrong with what names a task: it is not offered, it is deprecated, the arguments do not fit.
+OF_TRIGGERS = TRIGGER, DEPRECATED, MAPPING
+OF_PERIODIC_TASKS = PERIODIC, PERIODIC_DEPRECATED, PERIODIC_MAPPING
 
 # -- C02x: routes --------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ def periodic_uses(snapshot: Snapshot) -> Iterator[TaskUse]:
         target = Target(row.queue or None, row.exchange or None, row.routing_key or None, row.priority)
         task = snapshot.tasks.get(row.task)
         arguments = _arguments(row, task.parameters) if task else None
-        yield TaskUse(f"Periodic task {row.name!r}", row.name, row.task, target, arguments)
+        yield TaskUse(f"Periodic task {row.name!r}", row.name, row.task, target, arguments, is_periodic=True)
 
 
 def last_change() -> Any:

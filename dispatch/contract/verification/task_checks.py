@@ -31,15 +31,16 @@ def check(world: World) -> Iterator[Finding]:
 
 def _use(world: World, use: TaskUse) -> Iterator[Finding]:
     words = {"trigger": use.label, "task": use.task}
+    unoffered, deprecated, misfit = findings.OF_PERIODIC_TASKS if use.is_periodic else findings.OF_TRIGGERS
     if why := world.reason(use.task):
-        yield findings.TRIGGER.found(use.name, why=why, **words)
+        yield unoffered.found(use.name, why=why, **words)
         return
     reason = _deprecation(world, use.task)
     if reason is not None:
-        yield findings.DEPRECATED.found(use.name, reason=f": {reason}" if reason else "", **words)
+        yield deprecated.found(use.name, reason=f": {reason}" if reason else "", **words)
     for offer in world.offers:
         if problem := "; ".join(_misfits(world, use, offer)):
-            yield findings.MAPPING.found(use.name, worker=offer.name, problem=problem, **words)
+            yield misfit.found(use.name, worker=offer.name, problem=problem, **words)
 
 
 def _misfits(world: World, use: TaskUse, offer: Offer) -> Iterator[str]:
