@@ -171,10 +171,12 @@ def test_the_overview_sees_a_periodic_task_that_was_changed(beat: Any) -> None:
     from django.contrib.auth.models import User
     from django.test import RequestFactory
     from dispatch.admin import overview
+    from dispatch.admin.links import Viewer
     request = RequestFactory().get("/admin/")
     request.user = User.objects.create_superuser("ops")
+    viewer = Viewer(site, request)
     def misfits():
-        return [each.subject for each in overview.drift(request)["report"].findings if each.id < "C060"]
+        return [each.subject for each in overview.drift(viewer)["report"].findings if each.id < "C060"]
     task = periodic("Changed")
     before = misfits()
     task.task = "no.such.task"
