@@ -46,8 +46,8 @@ def save(note: Note, *bodies: str) -> None:
 
 
 def let_pass(seconds: float) -> None:
-    """Make every pending message as much older, as if the time had passed."""
-    gone = dt.timedelta(seconds=seconds)
+    """Make every pending message as much older, as if the time had passed; SQLite's clock counts milliseconds."""
+    gone = dt.timedelta(seconds=seconds + 0.01)
     OutboxMessage.objects.filter(status=Status.PENDING).update(
         available_at=F("available_at") - gone, created_at=F("created_at") - gone
     )
