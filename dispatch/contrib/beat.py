@@ -25,7 +25,7 @@ logger = logging.getLogger("dispatch.beat")
 class OutboxScheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat has no types
     """A scheduler of which any number may run: each run of a periodic task is sent once.
 
-    No broker is asked. A task that the registry refuses becomes a dead message that says why.
+    The app's own broker is not asked. A task that the registry refuses becomes a dead message that says why.
     """
 
     producer = None
