@@ -68,6 +68,8 @@ __all__ = [
     "message_published",
     "messages_drafted",
     "result",
+    "send_chain",
+    "send_group",
     "send_many",
     "send_task",
     "sender",
@@ -167,6 +169,28 @@ def send_many(calls: Iterable[Call], *, using: str | None = None) -> list[Outbox
     Raises what :func:`send_task` raises, for the first call that does not fit.
     """
     return outbox.enqueue(list(calls), using=using)
+
+
+def send_chain(calls: Iterable[Call], *, using: str | None = None) -> list[OutboxMessage]:
+    """Send tasks that run one after the other; return their messages in order, all or none inserted.
+
+    The first message carries the others, as Celery's ``chain`` does: each worker sends the next step when its own has
+    succeeded, with its result as the first argument by position, unless the step is ``Call(…, immutable=True)``. Each
+    is checked against its schema, but for the result it is given. The destinations of the later steps are those of now.
+
+    Raises what :func:`send_task` raises, with a note that names the step, and InvalidOption for what a worker could not
+    send: a step on another broker, a broadcast, a moment where seconds are needed.
+    """
+    return outbox.enqueue_chain(list(calls), using=using)
+
+
+def send_group(calls: Iterable[Call], *, using: str | None = None) -> list[OutboxMessage]:
+    """Send tasks that run side by side, as parts of one group of Celery's; return their messages in order.
+
+    It is :func:`send_many`, but that the messages say which group they belong to. No task can follow it as a whole: a
+    chord counts its parts in the result backend of the workers, which the sender does not write to.
+    """
+    return outbox.enqueue_group(list(calls), using=using)
 
 
 def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:

@@ -16,6 +16,7 @@ class Lifecycle(models.TextChoices):
     """Where a message is on its way from the outbox to the end of its task."""
 
     PENDING = "pending", _("pending")
+    CHAINED = "chained", _("waits in its chain")
     CLAIMED = "claimed", _("claimed")
     PUBLISHED = "published", _("published")
     UNAWAITED = "unawaited", _("published, no result wanted")

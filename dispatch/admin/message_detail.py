@@ -26,7 +26,7 @@ from dispatch.core.redaction import storable
 from dispatch.core.routing import Destination
 from dispatch.core.sentences import duration
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
-from dispatch.outbox import transfer
+from dispatch.outbox import canvas, transfer
 from dispatch.outbox.history import Event, events
 from dispatch.outbox.masking import arguments, masked_arguments, masked_option
 from dispatch.outbox.resends import resends
@@ -95,6 +95,7 @@ class Detail:
     times: list[Moment]
     object: Link | None
     siblings: str
+    chain: list[Link]
     trigger: Link | None
     preview: str
     original: Link | None
@@ -129,6 +130,7 @@ def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
         times=times(message, result),
         object=_object(message, viewer),
         siblings=_siblings(message),
+        chain=[_member(row, message, viewer) for row in canvas.members(message)],
         trigger=_trigger(message, trigger, viewer),
         preview=_preview(message, trigger, viewer),
         original=_message(repeated.original, viewer) if repeated.original else None,
@@ -167,7 +169,7 @@ def unmasked(message: OutboxMessage) -> list[Argument]:
 
 def _send_again_url(message: OutboxMessage, row: TaskDefinition | None, viewer: Viewer) -> str:
     """Return the address of the form that sends it as a new message, "" for those who may not."""
-    was_sent = message.broker and message.status not in (Status.PENDING, Status.CLAIMED)
+    was_sent = message.broker and message.status not in (Status.PENDING, Status.CHAINED, Status.CLAIMED)
     may_send = viewer.request.user.has_perm("dispatch.send_taskdefinition")
     if row is None or not (was_sent and may_send and viewer.may_open(TaskDefinition)):
         return ""
@@ -290,6 +292,11 @@ def _preview(message: OutboxMessage, row: Trigger | None, viewer: Viewer) -> str
 
 def _message(pk: uuid.UUID, viewer: Viewer) -> Link:
     return Link(str(pk), links.url(OutboxMessage, pk, viewer.site.name))
+
+
+def _member(row: OutboxMessage, message: OutboxMessage, viewer: Viewer) -> Link:
+    """Return the link to a message of the chain, of this one its name alone."""
+    return Link(row.task_name, "" if row == message else links.url(OutboxMessage, row.pk, viewer.site.name))
 
 
 def _link(text: str, row: Any, viewer: Viewer) -> Link:

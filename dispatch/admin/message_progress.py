@@ -73,6 +73,8 @@ def progress(message: OutboxMessage, result: Any, *, ask: bool = False) -> Progr
     now = _now(message)
     if message.status == Status.PENDING:
         return _pending(message, now)
+    if message.status == Status.CHAINED:
+        return _chained(message)
     if message.status == Status.CLAIMED:
         return Progress(_claimed(message, now))
     if message.status == Status.PUBLISHED:
@@ -234,11 +236,25 @@ def _absence(message: OutboxMessage, kind: Process.Kind, now: dt.datetime) -> st
     return str(stopped if last.stopped_at else silent) % told
 
 
+def _chained(message: OutboxMessage) -> Progress:
+    first = OutboxMessage.objects.using(message._state.db).filter(pk__in=[message.root_id]).first()
+    if first is None:
+        return Progress(_("It is not sent any more: the first message of its chain is gone."), is_final=True)
+    if first.status in (Status.PENDING, Status.CLAIMED):
+        return Progress(
+            _("It goes with the first message of its chain, which was not sent yet."), about=first
+        )
+    text = _(
+        "It was not sent, since the first message of its chain was not: requeue that one, and it goes with it."
+    )
+    return Progress(text, is_final=True, about=first)
+
+
 # ------------------------------------------------------------------ with the broker and the worker
 
 
 def _published(message: OutboxMessage, now: dt.datetime, ask: bool) -> Progress:
-    took = _("The broker took it %(ago)s.") % {"ago": _ago(message.published_at, now)}
+    took = _took(message) % {"ago": _ago(message.published_at, now)}
     if message.handled_at:
         text = _("Its result was handled %(ago)s, and is kept no longer.")
         return Progress(f"{took} {text % {'ago': _ago(message.handled_at, now)}}", is_final=True)
@@ -260,6 +276,12 @@ def _published(message: OutboxMessage, now: dt.datetime, ask: bool) -> Progress:
         *_consumption(message, ask),
     ]
     return Progress(" ".join(parts))
+
+
+def _took(message: OutboxMessage) -> str:
+    if not message.root_id:
+        return _("The broker took it %(ago)s.")
+    return _("The broker took its chain %(ago)s: the worker that ends the step before it sends it.")
 
 
 def _last_word(message: OutboxMessage) -> str:

@@ -25,9 +25,9 @@ PERSISTENT = 2  # AMQP's delivery mode
 MOST_ENVELOPES = 1_000
 
 
-def embed(link: Links, link_error: Links) -> dict[str, Any]:
-    """Return the third part of a body of protocol 2."""
-    return {"callbacks": link or None, "errbacks": link_error or None, "chain": None, "chord": None}
+def embed(link: Links, link_error: Links, chain: Links = ()) -> dict[str, Any]:
+    """Return the third part of a body of protocol 2; the next step of a chain stands last."""
+    return {"callbacks": link or None, "errbacks": link_error or None, "chain": chain or None, "chord": None}
 
 
 def check_encodable(
@@ -56,7 +56,7 @@ class Envelope:
         if self.serializer not in conf.SERIALIZERS:
             raise MessageRefused(f'Serializer {self.serializer!r} is not one of DISPATCH["SERIALIZERS"].')
         self.compression = shared.compression or broker.compression
-        self.embedded = embed(shared.link, shared.link_error)
+        self.embedded = embed(shared.link, shared.link_error, shared.chain)
         self._end = f", {to_json(self.embedded)}]"
         self.content_type, self.content_encoding, _ = dumps([], serializer=self.serializer)
         self.headers = {**common, **_shared_headers(shared), **shared.headers}
@@ -131,6 +131,8 @@ def _shared_headers(shared: Shared) -> dict[str, Any]:
         "task": shared.task,
         "shadow": shared.shadow,
         "eta": shared.eta and shared.eta.isoformat(),
+        "group": shared.group_id,
+        "group_index": shared.group_index,
         "timelimit": [shared.time_limit, shared.soft_time_limit],
         "ignore_result": shared.ignore_result,
         "stamped_headers": list(shared.stamps) or None,

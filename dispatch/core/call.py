@@ -71,7 +71,8 @@ class Call:
     ``countdown``, ``expires`` and the limits are seconds, ``eta`` is a timezone-aware datetime, ``expires``
     may be one. ``link`` and ``link_error`` name the tasks that the worker sends afterwards: a name, a Celery
     signature as a dictionary (``task``, ``args``, ``kwargs``, ``options``), or a list of these.
-    ``deliver_eta`` hands the wait to the worker instead of holding the message in the outbox.
+    ``deliver_eta`` hands the wait to the worker instead of holding the message in the outbox. ``immutable`` is for a
+    later step of a chain: it is not given the result of the step before it.
 
     Raises InvalidOption for a value that cannot be used.
     """
@@ -100,6 +101,7 @@ class Call:
     link_error: Link = None
     task_id: uuid.UUID | str | None = None
     deliver_eta: bool = False
+    immutable: bool = False
 
     def __post_init__(self) -> None:
         _check_text("name", self.name)

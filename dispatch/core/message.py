@@ -32,6 +32,9 @@ class Shared:
     stamps: Mapping[str, Any] = field(default_factory=dict)
     link: Sequence[Mapping[str, Any]] = ()
     link_error: Sequence[Mapping[str, Any]] = ()
+    chain: Sequence[Mapping[str, Any]] = ()
+    group_id: str | None = None
+    group_index: int | None = None
 
 
 class Message(NamedTuple):

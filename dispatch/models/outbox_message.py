@@ -48,6 +48,7 @@ class OutboxMessage(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "pending", _("pending")
+        CHAINED = "chained", _("waits in its chain")
         CLAIMED = "claimed", _("claimed")
         PUBLISHED = "published", _("published")
         SUPERSEDED = "superseded", _("superseded")
@@ -92,6 +93,13 @@ class OutboxMessage(models.Model):
         help_text=_("Pending messages of one key become one when they are claimed."),
     )
     superseded_by = models.UUIDField(_("superseded by"), null=True, blank=True, editable=False)
+    root_id = models.UUIDField(
+        _("first of its chain"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("The message within which a later step of a chain is sent."),
+    )
 
     status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
     broker = models.CharField(_("broker"), max_length=64, blank=True)
@@ -126,7 +134,15 @@ class OutboxMessage(models.Model):
         constraints = (
             models.CheckConstraint(
                 condition=Q(
-                    status__in=["pending", "claimed", "published", "superseded", "dead", "cancelled"]
+                    status__in=[
+                        "pending",
+                        "chained",
+                        "claimed",
+                        "published",
+                        "superseded",
+                        "dead",
+                        "cancelled",
+                    ]
                 ),
                 name="dispatch_outbox_status",
             ),
@@ -142,6 +158,10 @@ class OutboxMessage(models.Model):
             models.CheckConstraint(
                 condition=~Q(status="superseded") | Q(superseded_by__isnull=False),
                 name="dispatch_outbox_superseded_by_one",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="chained") | Q(root_id__isnull=False),
+                name="dispatch_outbox_chained_to_one",
             ),
         )
         indexes = (

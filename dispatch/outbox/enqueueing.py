@@ -78,10 +78,14 @@ CODE = Origin()
 
 
 class Draft(NamedTuple):
-    """A row that is ready to be inserted, and how long after that it is due: None if it names a moment itself."""
+    """A row that is ready to be inserted, and how long after that it is due: None if it names a moment itself.
+
+    ``destination`` is where it would go now, None of what is dead already.
+    """
 
     row: OutboxMessage
     lag: dt.timedelta | None = NO_LAG
+    destination: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,17 @@ class _Plan:
 
 
 def draft(
-    call: Call, origin: Origin, snapshot: Snapshot, now: dt.datetime, arguments: Arguments | None = None
+    call: Call,
+    origin: Origin,
+    snapshot: Snapshot,
+    now: dt.datetime,
+    arguments: Arguments | None = None,
+    *,
+    is_given_result: bool = False,
 ) -> Draft:
     """Return the row of a call that fits the registry, with its own arguments or others.
 
+    A step of a chain that ``is_given_result`` of the one before has None in its place, the first by position.
     Raises a SendError for one that does not fit.
     """
     task = snapshot.task(call.name)
@@ -110,7 +121,10 @@ def draft(
         raise (error.outside() if task.parameters.conceals(error, task.sensitive) else error) from None
     texts = to_json(args) if args else "[]", to_json(kwargs) if kwargs else "{}"
     check_size(*texts, conf.MAX_ARGUMENTS_SIZE)  # before the schema, which may look at a value many times
-    task.check(args, kwargs)
+    if is_given_result:
+        task.check_step(args, kwargs)
+    else:
+        task.check(args, kwargs)
     for name in call.linked():
         snapshot.task(name)
     eta = _eta(call, task, origin, now)
@@ -132,7 +146,7 @@ def draft(
         coalesce_key="" if origin.window is None else _coalesce_key(call.name, origin),
         **_origin_columns(origin),
     )
-    return Draft(row, None if call.eta is not None else row.available_at - now)
+    return Draft(row, None if call.eta is not None else row.available_at - now, plan.destination)
 
 
 def dead_draft(task_name: str, error: str, origin: Origin) -> Draft:
@@ -263,7 +277,7 @@ def enqueue(calls: Sequence[Call], *, using: str | None = None, origin: Origin =
     using = using or router.db_for_write(OutboxMessage)
     snapshot, now = current(), timezone.now()
     drafts = [draft(call, origin, snapshot, now) for call in calls]
-    _check_ids(calls, using)
+    check_ids(calls, using)
     return insert(drafts, using)
 
 
@@ -272,6 +286,8 @@ def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
 
     Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
     """
+    if not drafts:
+        return []
     rows, listens = [each.row for each in drafts], conf.LISTEN  # a slip in the setting is told before
     messages_drafted.send_robust(sender=OutboxMessage, messages=rows, using=using)
     insert_rows(rows, [each.lag for each in drafts], using)
@@ -314,7 +330,8 @@ def _call_listeners(rows: Sequence[OutboxMessage], using: str) -> None:
             message_dead.send_robust(sender=OutboxMessage, message=row, using=using)
 
 
-def _check_ids(calls: Sequence[Call], using: str) -> None:
+def check_ids(calls: Sequence[Call], using: str) -> None:
+    """Raise InvalidOption for a task id that is used already."""
     chosen = [uuid.UUID(str(call.task_id)) for call in calls if call.task_id]
     if not chosen:
         return

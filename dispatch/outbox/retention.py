@@ -81,7 +81,11 @@ class Pruning:
         return [(FIRST, first_id(now - min(self.retention.values()))), (first_id(now + CLOCKS), LAST)]
 
     def _is_past(self) -> Q:
-        return Q(*(_past(status, kept) for status, kept in self.retention.items()), _connector=Q.OR)
+        root = self._outbox.filter(pk=OuterRef("root_id"))
+        without_root = Q(status=Status.CHAINED) & ~Exists(root)
+        return Q(
+            without_root, *(_past(status, kept) for status, kept in self.retention.items()), _connector=Q.OR
+        )
 
     def _delete(self, ids: Sequence[uuid.UUID]) -> int:
         """Delete rows, but those that another table refers to: these are found by halves."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dispatch.core.call import STORED, Call
+from dispatch.core.call import STORED, Call, signatures
 from dispatch.core.json_values import DEPTH, plain
 from dispatch.core.redaction import redact, shorten
 from dispatch.exceptions import DispatchError, InvalidArguments, InvalidOption, UnreadableMessage
@@ -52,6 +53,20 @@ def stored_call(
         return _call(task_name, options, headers, args, kwargs, expires)
     except Exception as error:  # noqa: BLE001 - whatever stands in a row must end on that row
         raise unreadable(error) from None
+
+
+def chain_of(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the later steps of a chain that a message carries, as Celery writes them: the next one stands last.
+
+    Raises UnreadableMessage for what :func:`dispatch.api.send_chain` would not have stored.
+    """
+    try:
+        steps = signatures(options.get("chain"))
+        for step in steps:
+            uuid.UUID(step["options"]["task_id"])
+    except Exception as error:  # noqa: BLE001 - as above
+        raise unreadable(error) from None
+    return steps
 
 
 def arguments_of(args: str, kwargs: str) -> tuple[list[Any], dict[str, Any]]:

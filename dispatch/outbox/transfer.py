@@ -42,6 +42,8 @@ def better_place(message: OutboxMessage) -> Destination | None:
     here = place_of(message)
     if message.status != Status.PUBLISHED or message.handled_at or not here[1]:
         return None
+    if message.root_id:  # the row does not hold the result that it was sent with
+        return None
     try:
         there = resolve(call_of(message), message.options, registry.current())
     except DispatchError:

@@ -51,6 +51,10 @@ class Task:
         """Raise InvalidArguments unless the call fits; the value of a sensitive parameter is not quoted."""
         self.parameters.check_masked(args, kwargs, self.sensitive)
 
+    def check_step(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Do what :meth:`check` does for a step of a chain, whose first argument by position nobody knows yet."""
+        self.parameters.after_result.check_masked(args, kwargs, self.sensitive)
+
     def fitted(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return arguments with numbers as texts where the schema wants a text: keys are numbers in most databases."""
         properties = self.parameters.schema.get("properties", {})

@@ -84,7 +84,7 @@ class Parcels:
         if plan is None:
             options = _parsed(row.options)
             call = outbox.stored_call(row.task_name, options, _parsed(row.headers))
-            plan = Plan(call, options, _shared(call, _parsed(headers)))
+            plan = Plan(call, options, _shared(call, options, _parsed(headers)))
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -129,7 +129,7 @@ def _parsed(text: Any) -> Any:
         return text
 
 
-def _shared(call: Call, headers: Any) -> Shared:
+def _shared(call: Call, options: Mapping[str, Any], headers: Any) -> Shared:
     return Shared(
         task=call.name,
         eta=call.eta,
@@ -137,5 +137,8 @@ def _shared(call: Call, headers: Any) -> Shared:
         stamps=call.stamps or {},
         link=signatures(call.link),
         link_error=signatures(call.link_error),
+        chain=outbox.chain_of(options),
+        group_id=options.get("group_id"),
+        group_index=options.get("group_index"),
         **{name: getattr(call, name) for name in STORED},
     )

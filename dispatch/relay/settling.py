@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -81,8 +81,16 @@ def settle(using: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
     with write_transaction(using):
         for members in _alike(outcomes):
             settled += members if _write(using, members) == len(members) else _still_ours(using, members)
+        outbox.promote(using, _carrying(settled))
         failed_attempts.record(using, ((each.message, each.error, each.counted) for each in settled))
     return settled
+
+
+def _carrying(settled: Iterable[Outcome]) -> Iterator[tuple[str, str]]:
+    """Yield the options of each message that a broker has, which may be the first of a chain, and the broker."""
+    for each in settled:
+        if each.destination:
+            yield each.message.options, each.destination.broker
 
 
 def _alike(outcomes: Iterable[Outcome]) -> Iterable[list[Outcome]]:

@@ -86,6 +86,14 @@ class Parameters:
         return frozenset(self.schema.get("x-positional-only", ()))
 
     @cached_property
+    def after_result(self) -> Parameters:
+        """The same, but that any value fits the first that is given by position: a result that nobody knows yet."""
+        if not self.positional:
+            return Parameters({**self.schema, **dict.fromkeys({"x-variadic"} & self.schema.keys(), True)})
+        properties = {**self.schema.get("properties", {}), self.positional[0]: True}
+        return Parameters({**self.schema, "properties": properties})
+
+    @cached_property
     def is_open(self) -> bool:
         """Whether names are accepted that the schema does not list."""
         return (

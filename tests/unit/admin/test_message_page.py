@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from dispatch import outbox
-from dispatch.api import send_task
+from dispatch.api import Call, send_chain, send_task
 from dispatch.exceptions import QueueUnavailable
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition, Trigger
 from dispatch.outbox import revocation, transfer
@@ -291,3 +291,19 @@ def test_a_trigger_that_could_not_make_it_says_what_was_attempted(boss: Client) 
     page = text_of(boss, dead_message(PUSH, "No field.", origin))
     assert f"Trigger On save fired for notes.note {note.pk}" in page
     assert f"{reverse('admin:dispatch_trigger_preview', args=[trigger.pk])}?pk={note.pk}" in page
+
+
+def test_each_message_of_a_chain_leads_to_the_others(admin_client: Client) -> None:
+    first, second, third = send_chain(
+        [Call(PUSH, kwargs=SECRET), *[Call(PUSH, immutable=True, kwargs=SECRET)] * 2]
+    )
+    assert "Chain" not in text_of(admin_client, send_task(PUSH, kwargs=SECRET))
+    for message in (first, second, third):
+        text = text_of(admin_client, message)
+        others = [each for each in (first, second, third) if each != message]
+        assert [address("change", each) in text for each in others] == [True, True]
+        assert "s3cr3t" not in text
+    third.delete()
+    assert address("change", third) not in text_of(admin_client, first)
+    OutboxMessage.objects.filter(pk=first.pk).update(options={"chain": [5]})
+    assert address("change", second) not in text_of(admin_client, first)

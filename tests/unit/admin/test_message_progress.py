@@ -54,6 +54,32 @@ def nobody_was_asked(broker_settings: Any, monkeypatch: pytest.MonkeyPatch) -> N
     sights.clear()
 
 
+# ------------------------------------------------------------------ a step of a chain
+
+
+def test_a_step_waits_for_the_first_of_its_chain() -> None:
+    first = message()
+    step = message("chained", root_id=first.pk)
+    assert progress(step, None) == Progress(
+        "It goes with the first message of its chain, which was not sent yet.", about=first
+    )
+
+
+def test_a_step_of_a_chain_that_was_not_sent_leads_to_its_first() -> None:
+    first = message("dead")
+    found = progress(message("chained", root_id=first.pk), None)
+    assert (found.is_final, found.about) == (True, first)
+    assert "requeue that one" in found.words
+    first.delete()
+    assert "is gone" in words(message("chained", root_id=uuid.uuid4()))
+
+
+def test_a_step_that_a_worker_is_to_send_says_so() -> None:
+    process("collector")
+    step = message("published", root_id=uuid.uuid4())
+    assert "the worker that ends the step before it sends it." in words(step)
+
+
 # ------------------------------------------------------------------ pending
 
 

@@ -91,7 +91,7 @@ def test_a_second_click_sends_nothing_and_leads_to_the_message(boss):
 
 
 def test_two_clicks_at_the_same_moment_send_one_message(boss, monkeypatch):
-    monkeypatch.setattr("dispatch.outbox.enqueueing._check_ids", lambda calls, using: None)
+    monkeypatch.setattr("dispatch.outbox.enqueueing.check_ids", lambda calls, using: None)
     data = {**FILLED, "task_id": str(uuid.uuid4())}
     assert press(boss, "send", data).url == press(boss, "send", data).url
     assert OutboxMessage.objects.count() == LogEntry.objects.count() == 1

@@ -1,0 +1,173 @@
+"""Chains and groups by name, written as Celery's canvas writes them.
+
+A chain is one message, which carries its later steps: each worker sends the next one when its own has succeeded. They
+have rows of their own, so that their results are collected and shown as any other's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from django.db import router
+from django.utils import timezone
+
+from dispatch.conf import conf
+from dispatch.core.call import Call
+from dispatch.core.priority_order import number_on_redis
+from dispatch.core.routing import Destination
+from dispatch.exceptions import InvalidOption, SendError, UnreadableMessage
+from dispatch.models import OutboxMessage
+from dispatch.models.database import database_now
+from dispatch.models.outbox_message import new_task_id
+from dispatch.outbox.enqueueing import CODE, Draft, check_ids, draft, insert
+from dispatch.outbox.stored_calls import chain_of
+from dispatch.registry import Snapshot, current
+
+Status = OutboxMessage.Status
+#: Options that Celery's signatures write otherwise than the outbox does.
+TURNED = ("queue", "exchange", "routing_key", "priority", "stamps", "eta")
+
+
+def enqueue_chain(calls: Sequence[Call], *, using: str | None = None) -> list[OutboxMessage]:
+    """Check every step, then insert a row for each, in the caller's transaction; return them in order.
+
+    Raises what :func:`dispatch.outbox.enqueue` raises, with a note that names the step.
+    """
+    using = using or router.db_for_write(OutboxMessage)
+    snapshot, now = current(), timezone.now()
+    drafts = [_step(place, call, snapshot, now) for place, call in enumerate(calls)]
+    check_ids(calls, using)
+    if len(drafts) > 1:
+        _link(drafts, calls, snapshot)
+    return insert(drafts, using)
+
+
+def enqueue_group(calls: Sequence[Call], *, using: str | None = None) -> list[OutboxMessage]:
+    """Do what :func:`dispatch.outbox.enqueue` does; the messages say that they are parts of one group of Celery's."""
+    using = using or router.db_for_write(OutboxMessage)
+    snapshot, now, group = current(), timezone.now(), str(new_task_id())
+    drafts = [draft(call, CODE, snapshot, now) for call in calls]
+    check_ids(calls, using)
+    for index, each in enumerate(drafts):
+        each.row.options = {**each.row.options, "group_id": group, "group_index": index}
+    return insert(drafts, using)
+
+
+def promote(using: str, roots: Iterable[tuple[str, str]]) -> None:
+    """Note of chains whose first message a broker has, that it has the later steps with it.
+
+    ``roots`` are the options of the first messages, as JSON texts, and the alias of the broker.
+    """
+    for options, broker in roots:
+        if '"chain"' in options and (steps := json.loads(options).get("chain")):
+            rows = OutboxMessage.objects.using(using)
+            chained = rows.filter(pk__in=map(_task_id, steps), status=Status.CHAINED)
+            chained.update(status=Status.PUBLISHED, published_at=database_now(), broker=broker)
+
+
+def members(message: OutboxMessage) -> list[OutboxMessage]:
+    """Return the messages of the chain that a message belongs to, in order, without those that were pruned."""
+    rows = OutboxMessage.objects.using(message._state.db)
+    first = rows.filter(pk__in=[message.root_id]).first() if message.root_id else message
+    try:
+        steps = chain_of(first.options)[::-1] if first else []
+    except UnreadableMessage:
+        return []
+    found = {str(row.pk): row for row in rows.filter(pk__in=map(_task_id, steps))} if steps else {}
+    return [first, *(found[pk] for pk in map(_task_id, steps) if pk in found)] if first and found else []
+
+
+def _task_id(step: dict[str, Any]) -> str:
+    return str(step["options"]["task_id"])
+
+
+def _step(place: int, call: Call, snapshot: Snapshot, now: dt.datetime) -> Draft:
+    """Return the row of one step. None stands in it for a result that it is given."""
+    try:
+        if not place:
+            return draft(call, CODE, snapshot, now)
+        for name, remedy in (("eta", "countdown"), ("expires", "expires")):
+            if isinstance(getattr(call, name), dt.datetime):
+                raise InvalidOption(
+                    f"{name} cannot be a moment: the worker that sends it counts from then. Give {remedy} in seconds."
+                )
+        waiting = replace(call, deliver_eta=True)  # the worker counts, and not the outbox
+        if call.immutable:
+            return draft(waiting, CODE, snapshot, now)
+        arguments = [None, *(call.args or ())], call.kwargs or {}
+        return draft(waiting, CODE, snapshot, now, arguments, is_given_result=True)
+    except SendError as error:
+        given = place and not call.immutable
+        also = ", with the result before it as its first argument by position" if given else ""
+        error.add_note(f"It is step {place + 1} of a chain, {call.name}{also}.")
+        raise
+
+
+def _link(drafts: Sequence[Draft], calls: Sequence[Call], snapshot: Snapshot) -> None:
+    """Let the first row carry the others, the next one last: from there the worker takes it."""
+    places = _destinations(drafts)
+    first, *later = (each.row for each in drafts)
+    steps = []
+    for row, place, call in zip(later, places[1:], calls[1:], strict=True):
+        steps.append(_signature(row, place, call, snapshot))
+        row.status, row.root_id, row.expires_at = Status.CHAINED, first.pk, None
+        row.published_to = asdict(place)
+    first.options = {**first.options, "chain": steps[::-1]}
+
+
+def _destinations(drafts: Sequence[Draft]) -> list[Destination]:
+    """Return where the steps go; raises InvalidOption where a worker could not send the next one, or several would."""
+    places = [each.destination for each in drafts if each.destination]
+    for step, place in zip(drafts, places, strict=True):
+        name = step.row.task_name
+        if place.is_broadcast:
+            raise InvalidOption(f"{name} is a broadcast: each of many workers would send what follows it.")
+        if place.broker != places[0].broker:
+            raise InvalidOption(
+                f"{name} goes to broker {place.broker!r}, and the chain begins on {places[0].broker!r}: workers send "
+                f"to their own broker. Route all steps to one, or send the rest when the first part has ended."
+            )
+    return places
+
+
+def _signature(row: OutboxMessage, place: Destination, call: Call, snapshot: Snapshot) -> dict[str, Any]:
+    """Return a later step as Celery writes it into the message of the first."""
+    own = snapshot.tasks[call.name].options
+    options = {name: value for name, value in row.options.items() if name not in TURNED}
+    for name in ("countdown", "expires"):
+        value = own.get(name) if getattr(call, name) is None else getattr(call, name)
+        if value is not None:
+            options[name] = value
+    if call.stamps:
+        options |= {"stamped_headers": list(call.stamps), **row.options["stamps"]}
+    if row.headers:
+        options["headers"] = row.headers
+    return {
+        "task": row.task_name,
+        "args": json.loads(row.args)[not call.immutable :],
+        "kwargs": json.loads(row.kwargs),
+        "options": {**options, **_target(place), "task_id": str(row.pk)},
+        "subtask_type": None,
+        "immutable": call.immutable,
+    }
+
+
+def _target(place: Destination) -> dict[str, Any]:
+    """Return where a worker is to send a step, as Celery's options."""
+    broker = conf.brokers[place.broker]
+    if place.queue or (not broker.has_exchanges and len(place.queues) == 1):
+        target: dict[str, Any] = {"queue": place.queue or place.queues[0]}
+    elif broker.has_exchanges:
+        target = {"exchange": place.exchange, "routing_key": place.routing_key}
+    else:
+        raise InvalidOption(
+            f"exchange {place.exchange!r} reaches {len(place.queues)} queues, and broker {place.broker!r} has no "
+            f"exchanges: a worker sends a later step to one queue. Name it."
+        )
+    if place.priority is not None:
+        target["priority"] = number_on_redis(place.priority) if broker.is_urgent_low else place.priority
+    return target

@@ -1,0 +1,313 @@
+"""Chains and groups by name: the messages that Celery's own canvas would have sent, and what becomes of each step."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import kombu
+import pytest
+from celery import Celery, chain, group
+from django.utils import timezone
+
+from dispatch import outbox
+from dispatch.api import (
+    Call,
+    InvalidArguments,
+    InvalidOption,
+    SendError,
+    send_chain,
+    send_group,
+    send_task,
+)
+from dispatch.models import Binding, Exchange, OutboxMessage, Route
+from dispatch.models.outbox_message import new_task_id
+from dispatch.outbox.retention import Pruning, first_id
+from dispatch.outbox.transfer import better_place
+from dispatch.relay import Relay
+from tests.integration.conftest import Broker
+from tests.support.brokers import body, read_all
+from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, waiting
+
+Status = OutboxMessage.Status
+FIRST = Call(TASK, kwargs=ARGUMENTS)
+on_redis = pytest.mark.parametrize("broker", ["redis"], indirect=True)
+NEXT = Call(TASK, kwargs={"text": "More."})
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    relay = Relay()
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def app(broker: Broker) -> Celery:
+    app = Celery("shop", broker=broker.url, backend="cache+memory://", set_as_current=False, fixups=[])
+    app.conf.task_default_queue = broker.queue
+    return app
+
+
+def statuses(*messages: OutboxMessage) -> list[str]:
+    rows = OutboxMessage.objects.in_bulk([message.pk for message in messages])
+    return [rows[message.pk].status for message in messages]
+
+
+def without(mapping: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+def shown(message: kombu.Message) -> list[Any]:
+    """What must not differ: all but who sent it, and where an answer would go."""
+    args, kwargs, embedded = body(message)
+    for step in embedded["chain"] or ():
+        step["options"].pop("reply_to", None)
+    headers = without(message.headers, "origin", "argsrepr", "kwargsrepr")
+    return [headers, args, kwargs, embedded]
+
+
+def test_the_messages_of_a_chain_are_what_celerys_would_be(app: Celery, broker: Broker, relay: Relay) -> None:
+    make_task("shop.stamped", parameters={})
+    later: dict[str, Any] = {"countdown": 5.0, "expires": 60, "time_limit": 9, "ignore_result": False}
+    later["headers"] = {"tenant": "a"}
+    first, second, third = (str(new_task_id()) for _ in range(3))
+    send_chain(
+        [
+            Call(TASK, kwargs=ARGUMENTS, task_id=first, priority=3),
+            Call(TASK, [], {"text": "More."}, task_id=second, **later),
+            Call(
+                "shop.stamped",
+                [1],
+                task_id=third,
+                queue=broker.queue,
+                immutable=True,
+                stamps={"by": "me"},
+            ),
+        ]
+    )
+    assert relay.drain() == 1
+    [found] = read_all(broker.url, broker.queue)
+    number = 6 if broker.kind == "redis" else 3
+    signature = app.signature
+    chain(
+        signature(TASK, kwargs=ARGUMENTS).set(task_id=first, priority=number),
+        signature(TASK, kwargs={"text": "More."}).set(task_id=second, queue=broker.queue, **later),
+        signature("shop.stamped", (1,), immutable=True).set(
+            task_id=third, queue=broker.queue, stamped_headers=["by"], by="me"
+        ),
+        app=app,
+    ).apply_async()
+    [expected] = read_all(broker.url, broker.queue)
+    assert shown(found) == shown(expected)
+    assert found.properties["priority"] == expected.properties["priority"]
+
+
+def test_the_messages_of_a_group_are_what_celerys_would_be(app: Celery, broker: Broker, relay: Relay) -> None:
+    sent = send_group([FIRST, FIRST])
+    assert relay.drain() == 2
+    found = read_all(broker.url, broker.queue)
+    ids = [str(message.pk) for message in sent]
+    parts = (app.signature(TASK, kwargs=ARGUMENTS).set(task_id=task_id) for task_id in ids)
+    group(parts, app=app).apply_async(task_id=sent[0].options["group_id"])
+    expected = read_all(broker.url, broker.queue)
+    assert sorted(map(shown, found), key=str) == sorted(map(shown, expected), key=str)
+
+
+def test_the_messages_of_a_group_of_one_plan_tell_their_places(broker: Broker, relay: Relay) -> None:
+    send_group([FIRST] * 20)
+    send_task(TASK, kwargs=ARGUMENTS)
+    relay.drain()
+    places = [message.headers["group_index"] for message in read_all(broker.url, broker.queue)]
+    assert sorted(place for place in places if place is not None) == [*range(20)]
+
+
+@on_redis
+def test_the_messages_name_a_steps_queue_and_priority_as_its_worker_does(broker: Broker) -> None:
+    make_task("shop.urgent", parameters={}, queue=make_queue("urgent", default_priority=9))
+    [first, _] = send_chain([FIRST, Call("shop.urgent")])
+    [step] = first.options["chain"]
+    assert without(step["options"], "task_id") == {"queue": "urgent", "priority": 0}
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+def test_the_messages_name_a_steps_exchange_where_the_broker_has_some(broker: Broker) -> None:
+    exchange = Exchange.objects.create(name="events", type="topic")
+    Binding.objects.create(queue=make_queue("all"), exchange=exchange, routing_key="#")
+    [first, _] = send_chain([FIRST, Call(TASK, [], {"text": "."}, exchange="events", routing_key="a.b")])
+    [step] = first.options["chain"]
+    assert without(step["options"], "task_id") == {"exchange": "events", "routing_key": "a.b"}
+
+
+@on_redis
+def test_the_steps_wait_in_their_chain_until_a_broker_has_its_first_message(
+    broker: Broker, relay: Relay
+) -> None:
+    first, second, third = send_chain([FIRST, NEXT, NEXT])
+    assert statuses(first, second, third) == ["pending", "chained", "chained"]
+    assert (second.root_id, second.args) == (first.pk, "[null]")
+    assert relay.drain() == 1
+    assert statuses(first, second, third) == ["published"] * 3
+    second.refresh_from_db()
+    assert second.published_at
+    assert second.published_to["queue"] == broker.queue
+    assert {*OutboxMessage.objects.awaiting_result()} == {first, second, third}
+
+
+@on_redis
+def test_the_steps_of_a_chain_that_is_cancelled_wait_until_it_is_requeued(
+    broker: Broker, relay: Relay
+) -> None:
+    first, second = send_chain([FIRST, NEXT])
+    chained = OutboxMessage.objects.filter(pk=second.pk)
+    assert outbox.cancel(OutboxMessage.objects.filter(pk=first.pk)) == 1
+    assert (outbox.cancel(chained), outbox.requeue(chained), relay.drain()) == (0, 0, 0)
+    assert statuses(first, second) == ["cancelled", "chained"]
+    assert outbox.requeue(OutboxMessage.objects.filter(pk=first.pk)) == 1
+    assert relay.drain() == 1
+    assert statuses(first, second) == ["published"] * 2
+
+
+@on_redis
+def test_the_steps_go_with_a_chain_that_is_rerouted_to_another_broker(
+    broker: Broker, relay: Relay, settings: Any
+) -> None:
+    _first, second = send_chain([FIRST, NEXT])
+    settings.DISPATCH = {
+        **settings.DISPATCH,
+        "BROKERS": {**settings.DISPATCH["BROKERS"], "other": {"URL": broker.url}},
+    }
+    Route.objects.update(queue=make_queue(f"{broker.queue}-other", broker="other"))
+    relay.drain()
+    second.refresh_from_db()
+    assert (second.status, second.broker) == ("published", "other")
+
+
+@on_redis
+def test_the_steps_cannot_be_moved_to_another_queue_since_only_the_worker_has_all_its_arguments(
+    broker: Broker, relay: Relay
+) -> None:
+    first, second = send_chain([FIRST, NEXT])
+    relay.drain()
+    Route.objects.update(queue=make_queue("better"))
+    for message in (first, second):
+        message.refresh_from_db()
+    assert better_place(first)
+    assert better_place(second) is None
+
+
+@on_redis
+def test_the_steps_that_somebody_wrote_by_hand_end_on_the_message_that_carries_them(
+    broker: Broker, relay: Relay
+) -> None:
+    odd: list[Any] = [
+        "a",
+        5,
+        [5],
+        [{"task": 5}],
+        [{"task": "a"}],
+        [{"task": "a", "options": {"task_id": 5}}],
+    ]
+    rows = [
+        waiting(broker.queue, args="[]", kwargs='{"note_id": "1", "text": "."}', options={"chain": each})
+        for each in odd
+    ]
+    good = send_task(TASK, kwargs=ARGUMENTS)
+    relay.drain()
+    assert statuses(good, *rows) == ["published", *["dead"] * len(rows)]
+    rows[0].refresh_from_db()
+    assert rows[0].last_error.startswith("The stored message cannot be read")
+
+
+@pytest.mark.django_db
+class TestACall:
+    @pytest.fixture(autouse=True)
+    def registry(self) -> None:
+        make_registry()
+
+    @pytest.mark.parametrize(
+        ("step", "told"),
+        [
+            (Call(TASK), r"argument 'text' is missing"),
+            (Call(TASK, ["x"], {"text": "."}), r"'text' is given twice"),
+            (Call(TASK, kwargs=ARGUMENTS), r"'note_id' is given twice"),
+            (Call(TASK, [5]), r"/args/1"),
+            (Call(TASK, kwargs={"text": "."}, immutable=True), r"'note_id' is missing"),
+            (Call("shop.named", kwargs={"a": 1}), r"at most 0 accepted"),
+            (Call(TASK, [], {"text": "."}, eta=timezone.now()), r"Give countdown in seconds"),
+            (Call(TASK, [], {"text": "."}, expires=timezone.now()), r"Give expires in seconds"),
+            (Call("shop.misspelt"), r"No task 'shop.misspelt'"),
+        ],
+        ids=lambda each: each.name if isinstance(each, Call) else None,
+    )
+    def test_of_a_later_step_is_checked_but_for_the_result_it_is_given(self, step: Call, told: str) -> None:
+        make_task(
+            "shop.named", parameters={"properties": {"a": {"type": "integer"}}, "additionalProperties": False}
+        )
+        with pytest.raises(SendError, match=told) as raised:
+            send_chain([FIRST, step])
+        [note] = raised.value.__notes__
+        assert note.startswith(f"It is step 2 of a chain, {step.name}")
+        assert ("first argument by position" in note) is not step.immutable
+        assert not OutboxMessage.objects.exists()
+
+    def test_of_a_later_step_without_a_schema_takes_anything(self) -> None:
+        make_task("shop.open", parameters={})
+        make_task(
+            "shop.variadic", parameters={"x-variadic": {"type": "integer"}, "additionalProperties": False}
+        )
+        send_chain([FIRST, Call("shop.open", [1], {"a": 2}), Call("shop.variadic", [1])])
+        assert OutboxMessage.objects.count() == 3
+
+    def test_names_no_sensitive_value(self) -> None:
+        make_task("shop.secret", sensitive_parameters=["text"])
+        with pytest.raises(InvalidArguments) as raised:
+            send_chain([FIRST, Call("shop.secret", [5_551_234])])
+        assert "5551234" not in str(raised.value)
+
+    def test_of_another_broker_is_refused(self, settings: Any) -> None:
+        settings.DISPATCH = {
+            **settings.DISPATCH,
+            "BROKERS": {"default": {"URL": "memory://"}, "other": {"URL": "memory://"}},
+        }
+        make_queue("far", broker="other")
+        with pytest.raises(InvalidOption, match=r"goes to broker 'other', and the chain begins on 'default'"):
+            send_chain([FIRST, Call(TASK, [], {"text": "."}, queue="far")])
+
+    def test_to_many_workers_is_refused(self) -> None:
+        Exchange.objects.create(name="all", type="fanout")
+        with pytest.raises(InvalidOption, match=r"is a broadcast"):
+            send_chain([Call(TASK, kwargs=ARGUMENTS, exchange="all"), NEXT])
+
+    def test_alone_or_none_is_no_chain(self) -> None:
+        assert send_chain([]) == send_group([]) == []
+        [alone] = send_chain([FIRST])
+        assert (alone.status, alone.options, alone.root_id) == ("pending", {}, None)
+
+    def test_with_an_id_that_is_used_is_refused(self) -> None:
+        taken = send_task(TASK, kwargs=ARGUMENTS)
+        for send in (send_chain, send_group):
+            with pytest.raises(InvalidOption, match="is used already"):
+                send([FIRST, Call(TASK, [], {**NEXT.kwargs, **ARGUMENTS}, task_id=taken.pk, immutable=True)])
+
+    def test_waits_as_long_as_its_worker_counts(self) -> None:
+        _, second = send_chain([FIRST, Call(TASK, [], {"text": "."}, countdown=60, expires=90)])
+        assert (second.available_at - second.created_at, second.expires_at) == (dt.timedelta(), None)
+
+
+@pytest.mark.django_db
+def test_a_step_is_pruned_after_its_chain_is_gone_and_never_before() -> None:
+    make_registry()
+    past, kept = timezone.now() - dt.timedelta(days=9), {"cancelled": dt.timedelta(days=7)}
+    root, second, alone = (first_id(past + dt.timedelta(seconds=n)) for n in range(3))
+    first, _ = send_chain([replace(FIRST, task_id=root), replace(NEXT, task_id=second)])
+    OutboxMessage.objects.update(available_at=past, created_at=past)
+    send_task(TASK, kwargs=ARGUMENTS, task_id=alone)
+    assert sum(Pruning("default", kept).steps()) == 0
+    outbox.cancel(OutboxMessage.objects.filter(pk=first.pk))
+    OutboxMessage.objects.filter(pk=first.pk).update(available_at=past)
+    assert sum(Pruning("default", kept).steps()) == 1
+    assert sum(Pruning("default", kept).steps()) == 1
+    assert OutboxMessage.objects.get().pk == alone
