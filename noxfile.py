@@ -90,7 +90,7 @@ def wheel(session: nox.Session, wheel: str, script: str) -> None:
 
 
 def run(session: nox.Session, tests: Sequence[str], *requirements: str, flags: Sequence[str] = ()) -> None:
-    """Run what depends on the versions: property tests look for values, and do so in `make test`."""
+    """Run what depends on the versions; property tests look for values in `make test`, and try some here."""
     install(session, *requirements)
     cache = Path(session.create_tmp()) / "pytest"
     pytest = [
@@ -99,7 +99,8 @@ def run(session: nox.Session, tests: Sequence[str], *requirements: str, flags: S
         "pytest",
         "-q",
         "-m",
-        "not slow and not hypothesis",
+        "not slow",
+        "--hypothesis-profile=trial",
         "-o",
         f"cache_dir={cache}",
         *flags,

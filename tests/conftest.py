@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, settings
 from project.stack import embedded_broker
 from tests.support import servers
 
-# What a property test tries: `make test` a few examples, the same at each run, `make test-slow` many, and others each
-# time. The machines are noisy: how long an example takes says nothing.
+# What a property test tries: `make test` a few examples, the same at each run, `make matrix` some of them, `make
+# test-slow` many, and others each time. The machines are noisy: how long an example takes says nothing.
 UNTIMED = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.register_profile("few", UNTIMED, max_examples=25, derandomize=True)
+settings.register_profile("trial", UNTIMED, max_examples=10, derandomize=True)
 settings.register_profile("many", UNTIMED, max_examples=200)
 settings.load_profile("few")
 

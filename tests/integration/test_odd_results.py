@@ -65,7 +65,7 @@ def backend_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def registry(broker_settings: Callable[..., None], backend_url: str) -> None:
-    broker_settings("memory://", backend_url)
+    broker_settings("memory://", backend_url, BACKOFF_BASE=60)
     make_registry()
 
 

@@ -40,7 +40,7 @@ def worker(
     backend_url: str, broker_settings: Callable[..., None], transactional_db: None
 ) -> Iterator[Celery]:
     """Stores results as a worker does, with Celery's own code."""
-    broker_settings("memory://", backend_url)
+    broker_settings("memory://", backend_url, BACKOFF_BASE=60)
     make_registry()
     app = Celery("worker", backend=backend_url, set_as_current=False)
     yield app
