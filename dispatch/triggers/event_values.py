@@ -157,12 +157,19 @@ def unknown(instance: Model) -> set[str]:
 
 
 def reread(events: Sequence[Event]) -> None:
-    """Read what the database alone knows of many objects of one model, with one query."""
+    """Read what the database alone knows of many objects, with one query for each of their models.
+
+    Rows of one queryset may be of several: a base manager of a third party loads each as the child that it is.
+    """
+    for model in dict.fromkeys(type(seen.instance) for seen in events):
+        _reread(model, [seen for seen in events if type(seen.instance) is model])
+
+
+def _reread(model: type[Model], events: Sequence[Event]) -> None:
     names = {name for seen in events for name in seen.computed()}
     if not names:
         return
-    model, using = type(events[0].instance), events[0].using
-    rows = model._base_manager.using(using).filter(pk__in=[seen.instance.pk for seen in events])
+    rows = model._base_manager.using(events[0].using).filter(pk__in=[seen.instance.pk for seen in events])
     found = {row["pk"]: row for row in rows.values("pk", *names)}
     for seen in events:
         seen.stored = found.get(_column(model, "pk").to_python(seen.instance.pk))

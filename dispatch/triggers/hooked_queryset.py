@@ -87,7 +87,7 @@ class HookedQuerySet(models.QuerySet[ModelT]):
             before: Rows = {_row_key(row, key): row for row in rows}
             count = 0
             for keys in _chunks(before):
-                count += models.QuerySet.update(self.filter(pk__in=keys), **kwargs)
+                count += super(HookedQuerySet, self.filter(pk__in=keys)).update(**kwargs)
                 fresh = self.model._base_manager.using(self.db).in_bulk(keys)
                 pairs = [(fresh[key], before[key]) for key in keys if key in fresh]
                 _tell(triggers, self._updated(pairs, written))

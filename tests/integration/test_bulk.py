@@ -13,7 +13,7 @@ from django.db.models import Count, F, Model, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from dispatch import registry
-from dispatch.api import suppress_triggers
+from dispatch.api import HookedQuerySet, suppress_triggers
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
 from project.notes.models import Note, Tag
 from tests.support.registry import make_registry, make_trigger
@@ -179,6 +179,21 @@ def test_rows_that_the_update_takes_out_of_its_own_filter_are_told_too(
     make(task, "updated")
     assert Tag.objects.filter(weight__gt=1).update(weight=0) == 2
     assert sent() == [("updated", "b", 0), ("updated", "c", 0)]
+
+
+def test_an_update_is_also_what_another_base_of_the_queryset_makes_of_it(
+    task: TaskDefinition, stored: list[Tag]
+) -> None:
+    class Doubling(QuerySet[Tag]):
+        def update(self, *, weight: int) -> int:
+            return super().update(weight=2 * weight)
+
+    class Rows(HookedQuerySet[Tag], Doubling):
+        pass
+
+    make(task, "updated", watched=["weight"])
+    assert Rows(Tag).update(weight=4) == 3
+    assert sent() == [("updated", name, 8) for name in "abc"]
 
 
 def test_an_update_that_is_rolled_back_sends_nothing(task: TaskDefinition, stored: list[Tag]) -> None:
