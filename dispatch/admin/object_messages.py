@@ -9,6 +9,8 @@ from django.apps import apps
 from django.contrib import admin
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import select_template
 
 from dispatch.admin import base, lifecycle_status, links, message_list
 from dispatch.models import OutboxMessage
@@ -20,10 +22,19 @@ class DispatchedAdmin(base.ModelAdmin):
     """A ModelAdmin that shows, below the form, what was sent for the object, and leads to what triggers would send.
 
     For those who may view outbox messages, or triggers. An admin with a ``change_form_template`` of its own uses the
-    template tag ``{% dispatch_messages original %}`` instead.
+    template tag ``{% dispatch_messages original %}`` instead; what another base has, if it stands after this one, is
+    extended.
     """
 
     change_form_template = "admin/dispatch/dispatched_change_form.html"
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Have our template extend the one that the page has without us."""
+        if others := super().change_form_template:
+            context["extended"] = select_template(others) if isinstance(others, (list, tuple)) else others
+        return super().render_change_form(request, context, *args, **kwargs)
 
     class Media:
         css = {"all": ("dispatch/admin.css",)}
