@@ -33,7 +33,9 @@ class DispatchedAdmin(base.ModelAdmin):
     ) -> HttpResponse:
         """Have our template extend the one that the page has without us."""
         if others := super().change_form_template:
-            context["extended"] = select_template(others) if isinstance(others, (list, tuple)) else others
+            context["dispatch_extends"] = (
+                select_template(others) if isinstance(others, (list, tuple)) else others
+            )
         return super().render_change_form(request, context, *args, **kwargs)
 
     class Media:
