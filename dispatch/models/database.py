@@ -186,6 +186,14 @@ def schema_name(using: str) -> str:
     return getattr(connection, "schema_name", None) or ""
 
 
+def stand_in(schema: str, using: str) -> bool:
+    """Have a connection stand in a schema, and tell whether it does: others than django-tenants' cannot be told to."""
+    connection: Any = connections[using]
+    if schema_name(using) != schema and hasattr(connection, "set_schema"):
+        connection.set_schema(schema)
+    return schema_name(using) == schema
+
+
 def is_broken(using: str) -> bool:
     """Tell whether the open transaction or savepoint cannot commit any more, after an error that somebody swallowed."""
     connection = connections[using]

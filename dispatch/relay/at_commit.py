@@ -19,7 +19,7 @@ from dispatch import registry
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.models import OutboxMessage
-from dispatch.models.database import close_broken_connections, schema_name
+from dispatch.models.database import close_broken_connections, schema_name, stand_in
 from dispatch.relay.announcements import announce
 from dispatch.relay.circuit_breakers import Breakers
 from dispatch.relay.claims import OpenClaim
@@ -93,9 +93,14 @@ class _Delivery:
             self._record(outcomes)
 
     def finish(self) -> None:
-        """Wait for what is under way, and record what became of it."""
-        self._record(self.batches.rest(conf.RELAY_LEASE))
-        self.owes = None
+        """Wait for what is under way, and record what became of it, or leave that to the schema's next delivery.
+
+        A thread's new connection stands in no tenant's schema.
+        """
+        self._unsettled.keep(self.batches.rest(conf.RELAY_LEASE))
+        if stand_in(self.owes or "", self.using):
+            self._record()
+            self.owes = None
 
     def _record(self, outcomes: Sequence[Outcome] = ()) -> None:
         settled = self._unsettled.record(outcomes)

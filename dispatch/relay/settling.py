@@ -107,9 +107,13 @@ class Unsettled:
         self.using = using
         self._kept: list[Outcome] = []
 
+    def keep(self, outcomes: Iterable[Outcome]) -> None:
+        """Keep outcomes for the next time that something is recorded."""
+        self._kept += outcomes
+
     def record(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Keep outcomes and settle all that is kept, a second time after an error; return what was still ours."""
-        self._kept += outcomes
+        self.keep(outcomes)
         try:
             return self._settle()
         except (DatabaseError, InterfaceError):  # a conflict, or a lost connection, is over the second time

@@ -162,7 +162,7 @@ def test_what_an_error_at_a_commit_left_claimed_is_given_back_in_its_tenants_sch
     """) == {"bob": [["", "published"]], "ada": [["", "pending"], ["", "published"]]}
 
 
-def test_an_answer_that_comes_after_the_commit_is_recorded_by_its_tenants_next_one(
+def test_an_answer_that_comes_after_the_commit_is_recorded_in_its_tenants_schema(
     tenants: Callable[[str], Tenants],
 ) -> None:
     assert tenants("own").run("""
@@ -194,7 +194,7 @@ def test_an_answer_that_comes_after_the_commit_is_recorded_by_its_tenants_next_o
             with schema_context("ada"):
                 found[len(found)] = statuses()
         answer([*found.values()])
-    """) == [[["", "claimed"]], [["", "claimed"]], [["", "published"], ["", "published"]]]
+    """) == [[["", "published"]], [["", "published"]], [["", "published"], ["", "published"]]]
 
 
 def test_where_all_share_dispatch_no_message_takes_the_place_of_another_tenants(

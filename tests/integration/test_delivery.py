@@ -23,12 +23,14 @@ from django.test.utils import CaptureQueriesContext
 
 from dispatch import delivery, outbox
 from dispatch.api import Call, asend_task, message_enqueued, message_published, send_many, send_task
+from dispatch.client.publisher import Publisher
 from dispatch.models import OutboxMessage, Queue, TaskDefinition, Trigger
 from dispatch.models.database import database_now
 from dispatch.relay import Relay, at_commit, settling
 from dispatch.relay.publishing import Batches
 from project.notes.models import Note
 from tests.integration.conftest import Broker, Fragile
+from tests.support import schemas
 from tests.support.brokers import read_all, task_ids
 from tests.support.databases import further_alias, savepoint_create
 from tests.support.proxy import HOST
@@ -415,6 +417,34 @@ def test_what_could_not_be_recorded_is_recorded_before_more_is_published(
     assert statuses() == [Status.CLAIMED, Status.PENDING]
     send()
     assert statuses() == [Status.PUBLISHED, Status.PENDING, Status.PUBLISHED]
+
+
+def test_a_late_answer_is_recorded_by_its_schemas_next_commit_where_a_thread_stands_in_another(
+    no_broker: None, deliver: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver("on_commit", SCHEMA_NAME="tests.support.schemas.name")
+    answer, publish = threading.Event(), Publisher.publish_batch
+
+    def late(*args: Any, **options: Any) -> Any:
+        found = publish(*args, **options)
+        answer.wait(60)
+        return found
+
+    monkeypatch.setattr(schemas, "current", "ada")
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "LONGEST", 0.5)
+        patch.setattr(Publisher, "publish_batch", late)
+        send()
+    monkeypatch.setattr(schemas, "current", "")
+    answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "dispatch delivery":
+            thread.join()
+    send()
+    assert statuses() == [Status.CLAIMED, Status.PUBLISHED]
+    monkeypatch.setattr(schemas, "current", "ada")
+    send()
+    assert statuses() == [Status.PUBLISHED] * 3
 
 
 def test_a_bad_setting_breaks_no_save(
