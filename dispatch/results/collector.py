@@ -22,11 +22,11 @@ from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.heartbeats import Heart
-from dispatch.models import Process
+from dispatch.models import OutboxMessage, Process
 from dispatch.models.database import UNREADABLE, close_broken_connections
 from dispatch.results.handling import Found, Handler, told
 from dispatch.results.postponed import Postponed
-from dispatch.results.schedule import Schedule
+from dispatch.results.schedule import CHUNK, Schedule, pieces
 
 logger = logging.getLogger("dispatch.results")
 
@@ -80,6 +80,7 @@ class Collector:
         """
         self.heart.beat()
         self._notices.heard.clear()
+        self._forget_handled()
         due_again = {UUID(task_id) for task_id in self.results.take_due()}
         handled = 0
         for alias, broker in conf.brokers.items():
@@ -97,6 +98,14 @@ class Collector:
         while not self.stop.is_set() and (answers := self._asked.take_first(patience)):
             handled += sum(self._answered(alias, answer) for alias, answer in answers.items())
         return handled
+
+    def _forget_handled(self) -> None:
+        """Forget what failed here and is due again, or was asked for again, where another collector handled it."""
+        failed = [task_id for task_id in self.results.failures if self.results.is_due(task_id)]
+        for task_ids in pieces(failed, CHUNK):
+            awaited = OutboxMessage.objects.using(self.using).awaiting_result().filter(pk__in=task_ids)
+            for task_id in {*task_ids} - {*map(str, awaited.values_list("pk", flat=True))}:
+                self.results.forget(task_id)
 
     def _pause(self, seconds: float) -> None:
         """Wait so long, or until a notice comes."""

@@ -205,6 +205,24 @@ def test_a_receiver_that_fails_undoes_the_result_and_is_called_again(worker: Cel
     assert OutboxMessage.objects.get().last_error == ""
 
 
+def test_what_another_collector_handled_is_a_failure_of_this_one_no_longer(worker: Celery) -> None:
+    message = published()
+    worker.backend.store_result(str(message.pk), 1, "SUCCESS")
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError("not now")
+
+    collector = Collector()
+    task_finished.connect(fail, dispatch_uid="test")
+    collector.sweep()
+    task_finished.disconnect(dispatch_uid="test")
+    assert [*collector.results.failures] == [str(message.pk)]
+    assert Collector().sweep() == 1
+    collector.results.not_before.clear()
+    collector.sweep()
+    assert not collector.results.failures
+
+
 def test_saves_of_receivers_fire_no_trigger(worker: Celery) -> None:
     make_trigger(TaskDefinition.objects.get(), "created", "updated")
     message = published()
