@@ -38,7 +38,7 @@ LONGEST = 366 * 86_400.0
 
 
 class Tally(NamedTuple):
-    """What became of one message, as it is counted; ``error`` belongs to an attempt that failed.
+    """What became of one message, as it is counted; ``error`` says why it was not published.
 
     ``since`` is the time, in seconds since 1970, from which on is counted how long it took. ``message``, as far as it
     was read, is for those who listen to ``messages_counted``.
@@ -93,7 +93,7 @@ class Heart:
             count.number += 1
             if now - LONGEST < since < now:
                 count.seconds += now - since
-            if error:
+            if outcome == Outcome.FAILED and error:  # what died, or was cancelled, is no fault of the queue
                 self._errors[queue] = time.monotonic(), error
             elif self._errors and outcome == Outcome.PUBLISHED:
                 self._errors.pop(queue, None)

@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
         if self.destination:
             return Tally(self.destination.queue, self.status, "", row.due, row)
         if self.status != Status.PENDING:
-            return Tally(row.queue, self.status, message=row)
+            return Tally(row.queue, self.status, self.error, message=row)
         return None if self.stamp else Tally(row.queue, Counted.FAILED, self.error, message=row)
 
 

@@ -269,6 +269,7 @@ def test_a_process_takes_the_place_of_one_that_stopped_on_its_host(heart: Heart)
 def test_errors_hold_what_any_table_takes_and_only_the_newest(heart: Heart) -> None:
     for number in range(heartbeats.MOST_ERRORS + 5):
         heart.count([Tally(f"queue {number}", "failed", "\0\ud800 Grüße 🎉" + "x" * 5_000)])
+    heart.count([Tally("llm", "dead", "It cannot be read.")])  # which is no error of its queue
     beat(heart)
     [row] = Process.objects.all()
     assert set(row.errors) == {f"queue {n}" for n in range(5, heartbeats.MOST_ERRORS + 5)}

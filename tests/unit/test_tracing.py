@@ -101,6 +101,26 @@ def test_an_attempt_that_failed_is_a_span_that_says_why(spans: Spans) -> None:
 
 
 @pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [({"args": "{"}, "cannot be read"), ({"task_name": "no.such.task", "attempts": 99}, "no.such.task")],
+    ids=["unreadable", "refused"],
+)
+def test_a_message_that_is_dead_before_it_is_published_has_a_span_that_says_why(
+    spans: Spans, columns: dict[str, Any], reason: str
+) -> None:
+    message = send_task(TASK, kwargs=ARGUMENTS)
+    OutboxMessage.objects.update(**columns)
+    Relay().step()
+    message.refresh_from_db()
+    assert message.status == "dead"
+    _enqueue, publish = spans()
+    assert publish.status.status_code is StatusCode.ERROR
+    assert publish.status.description == message.last_error
+    assert reason in message.last_error
+
+
+@pytest.mark.usefixtures("registry")
 def test_what_was_enqueued_untraced_is_published_untraced(provider: TracerProvider, spans: Spans) -> None:
     DispatchInstrumentor().uninstrument()
     send_task(TASK, kwargs=ARGUMENTS)
