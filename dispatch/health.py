@@ -10,8 +10,10 @@ import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
+from django.db import connections
 from django.db.models import Sum
 from django.db.models.expressions import Combinable
 from django.utils.formats import number_format
@@ -169,13 +171,21 @@ def look(using: str) -> Health:
     """Look at the outbox of one database. Raises ConfigurationError for brokers that cannot be read."""
     counts = _counts(using)
     processes = list(_processes(using, counts))
-    awaited = _ages(_awaited(using), "published_at")
+    rows = _messages(using)
+    seen = _at_once(  # each in the order of an index: else a planner may scan the table
+        using,
+        rows.filter(status=Status.CLAIMED).order_by("lease_token")[:MOST_CLAIMED],
+        rows.filter(status=Status.DEAD).order_by("available_at")[:MOST_COUNTED],
+        _awaited(using).order_by("published_at")[:MOST_COUNTED],
+    )
+    awaited = [age for _queue, age in seen[Status.PUBLISHED]]
+    claimed = Counter(queue for queue, _age in seen[Status.CLAIMED])
     return Health(
         processes=processes,
-        queues=list(_queues(using, counts, processes)),
-        dead=len(_ages(_messages(using).filter(status=Status.DEAD), "available_at")),
+        queues=list(_queues(using, counts, processes, claimed)),
+        dead=len(seen[Status.DEAD]),
         awaited=len(awaited),
-        oldest_awaited=min(max(awaited[0], 0.0), EVER) if awaited else None,
+        oldest_awaited=min(max(0.0, *awaited), EVER) if awaited else None,
     )
 
 
@@ -203,7 +213,8 @@ def waiting(using: str) -> Mapping[str, Waiting]:
 
 def waiting_for(using: str, queue: str) -> Waiting:
     """Return what waits in the outbox for one queue."""
-    return _held(_ages(_messages(using).filter(status=Status.PENDING, queue=queue), "available_at"))
+    rows = _messages(using).filter(status=Status.PENDING, queue=queue).order_by("available_at")
+    return _held([*rows.values_list(_age("available_at"), flat=True)[:MOST_COUNTED]])
 
 
 def lives_here(using: str, kind: str, silence: float) -> bool:
@@ -257,9 +268,21 @@ def _age(column: str) -> Combinable:
     return Epoch(database_now()) - Epoch(column)
 
 
-def _ages(rows: OutboxQuerySet, column: str) -> list[float]:
-    """Return the ages of the oldest rows, by a column that an index goes on with: else a planner may scan the table."""
-    return list(rows.order_by(column).values_list(_age(column), flat=True)[:MOST_COUNTED])
+def _at_once(using: str, *parts: OutboxQuerySet) -> Mapping[str, list[tuple[str, float]]]:
+    """Return queue, and seconds since it was published, of the messages of all parts, by status, in one query.
+
+    ``QuerySet.union`` takes no limited parts on SQLite.
+    """
+    columns = "status", "queue", _age("published_at")
+    queries = [part.values_list(*columns).query.get_compiler(using, elide_empty=False) for part in parts]
+    statements, parameters = zip(*(each.as_sql() for each in queries), strict=True)
+    found: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    with connections[using].cursor() as cursor:
+        union = " UNION ALL ".join(f"SELECT * FROM ({each}) AS part" for each in statements)  # noqa: S608 - Django's
+        cursor.execute(union, [*chain.from_iterable(parameters)])
+        for status, *row in cursor.fetchall():
+            found[status].append(row)
+    return found
 
 
 def _held(ages: Sequence[float]) -> Waiting:
@@ -298,11 +321,11 @@ def _processes(using: str, counts: Counts) -> Iterator[ProcessLine]:
         )
 
 
-def _queues(using: str, counts: Counts, processes: Iterable[ProcessLine]) -> Iterator[QueueLine]:
+def _queues(
+    using: str, counts: Counts, processes: Iterable[ProcessLine], claimed: Counter[str]
+) -> Iterator[QueueLine]:
     snapshot = registry.current()
     pending = waiting(using)
-    leased = _messages(using).filter(status=Status.CLAIMED).order_by("lease_token")
-    claimed = Counter(leased.values_list("queue", flat=True)[:MOST_CLAIMED])
     recent: Counter[tuple[str, str]] = Counter()
     for (_process, queue, outcome), number in counts.items():
         recent[queue, outcome] += number
