@@ -9,6 +9,7 @@ from django.db import DataError, connections, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Func, Q
 from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
 from django.utils.formats import number_format
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
@@ -224,23 +225,15 @@ def estimated_rows(model: type[models.Model], using: str) -> int:
     return max(int(rows or 0), 0)
 
 
-class DatabaseNow(Func):
+class DatabaseNow(Now):
     """The database's own clock, in UTC, at this statement.
 
-    Leases are taken by several machines: only one clock counts. Django's ``Now()`` is the transaction's start on
-    PostgreSQL and session time on MariaDB, where Django stores UTC.
+    Leases are taken by several machines: only one clock counts. Django's ``Now()`` is session time on MariaDB, where
+    Django stores UTC.
     """
-
-    template = "CLOCK_TIMESTAMP()"
-    output_field = models.DateTimeField()
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(
-            compiler, connection, template="STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')", **context
-        )
 
 
 class Epoch(Func):

@@ -119,6 +119,17 @@ def test_the_clock_moves_on_within_a_transaction():
     assert last > first
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="others have no volatile clock")
+def test_an_index_ends_at_the_databases_clock():
+    """What waits for tomorrow is not read by each claim, as it would be for the sake of CLOCK_TIMESTAMP()."""
+    rows = OutboxMessage.objects.filter(status="pending", available_at__lte=database_now())
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert (
+        "Index Cond: (available_at <= statement_timestamp())" in rows.order_by("available_at", "id").explain()
+    )
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_rows_of_a_table_are_known_without_counting_them():
     assert estimated_rows(Queue, "default") == 0
