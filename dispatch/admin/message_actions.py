@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -77,11 +78,9 @@ class Move:
         """Do it to all rows that allow it, and write that into the history."""
         with write_transaction(rows.db):
             tally = self.forecast(rows)
-            found = sum(tally.able.values()) + sum(tally.refused.values())
-            single = rows.order_by().first() if found == 1 else None
+            single = _single(rows, tally)
             tally.done = self.run(rows)
-            if tally.done:
-                write_history(request, str(self.history), tally.done, single)
+            _write_history(request, self.history, tally.done, single)
         return tally
 
     def tell(self, request: HttpRequest, tally: Tally) -> None:
@@ -104,13 +103,14 @@ class Revoking(Move):
 
     def carry_out(self, request: HttpRequest, rows: QuerySet[Any]) -> Tally:
         tally = self.forecast(rows)
+        single = _single(rows, tally)
         tally.revocation = self.run(rows)
-        if count := tally.revocation.cancelled + tally.revocation.revoked:
-            write_history(request, str(self.history), count)
+        _write_history(request, MOVES["cancel"].history, tally.revocation.cancelled, single)
+        _write_history(request, self.history, tally.revocation.revoked, single)
         return tally
 
     def tell(self, request: HttpRequest, tally: Tally) -> None:
-        tell_revoked(request, tally.revocation)
+        _tell_revoked(request, tally.revocation)
         super().tell(request, tally)
 
 
@@ -147,7 +147,6 @@ MOVES = {
 }
 
 
-#: Of many messages. The page of one may end what runs, too.
 REVOKE = Revoking(
     label=_("Revoke"),
     run=revoke,
@@ -155,6 +154,8 @@ REVOKE = Revoking(
     refused=_("Not revoked: %(counts)s. These are not on their way."),
     history=_("Revoked."),
 )
+#: Ends what runs already, too, as Celery does it unless told otherwise.
+REVOKE_AND_END = replace(REVOKE, run=partial(revoke, signal="SIGTERM"))
 
 
 def in_words(counts: Counter[str]) -> str:
@@ -172,17 +173,19 @@ def _empty(count: int) -> str:
     ) % {"count": count}
 
 
-def write_history(request: HttpRequest, what: str, count: int, single: OutboxMessage | None = None) -> None:
+def _single(rows: QuerySet[Any], tally: Tally) -> OutboxMessage | None:
+    """Return the message, if there is but one: it has a history of its own."""
+    return rows.order_by().first() if tally.able.total() + tally.refused.total() == 1 else None
+
+
+def _write_history(request: HttpRequest, what: Any, count: int, single: OutboxMessage | None) -> None:
     """Write one entry, however many messages there were: a million of them must not make a million entries."""
-    rows = (
-        str(single)
-        if single
-        else ngettext("%(count)d message", "%(count)d messages", count) % {"count": count}
-    )
-    history.write(request, OutboxMessage, what, rows, single)
+    if count:
+        many = ngettext("%(count)d message", "%(count)d messages", count) % {"count": count}
+        history.write(request, OutboxMessage, str(what), str(single) if single else many, single)
 
 
-def tell_revoked(request: HttpRequest, result: Revocation) -> None:
+def _tell_revoked(request: HttpRequest, result: Revocation) -> None:
     """Tell the user what came of a revocation."""
     workers = ", ".join(sorted(result.workers))
     found = [

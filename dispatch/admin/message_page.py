@@ -16,13 +16,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from dispatch.admin import base, links, widgets
-from dispatch.admin.message_actions import MOVES, REVOKE, tell_revoked
+from dispatch.admin.message_actions import MOVES, REVOKE, REVOKE_AND_END
 from dispatch.exceptions import PublishError
 from dispatch.models import OutboxMessage
 
 Act = Callable[[HttpRequest, OutboxMessage], None]
-#: How the process that runs a task is ended, as Celery does it unless told otherwise.
-SIGNAL = "SIGTERM"
 
 
 class MessagePage(base.ReadOnlyAdmin):
@@ -130,14 +128,8 @@ class MessagePage(base.ReadOnlyAdmin):
         )
 
     def _revoke(self, request: HttpRequest, message: OutboxMessage) -> None:
-        from dispatch.outbox.revocation import revoke
-
-        signal = SIGNAL if "terminate" in request.POST else ""
-        rows: Any = self.get_queryset(request).filter(pk=message.pk)
-        result = revoke(rows, signal)
-        if result.cancelled or result.revoked:
-            self.log_change(request, message, _("Revoked.") if result.revoked else _("Cancelled."))
-        tell_revoked(request, result)
+        move = REVOKE_AND_END if "terminate" in request.POST else REVOKE
+        move.perform(request, self.get_queryset(request).filter(pk=message.pk))
 
     def _move(self, request: HttpRequest, message: OutboxMessage) -> None:
         from dispatch.outbox.transfer import transfer

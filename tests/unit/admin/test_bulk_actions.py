@@ -116,8 +116,28 @@ def test_revoking_tells_what_happened_to_each(boss, monkeypatch):
         "No worker took some.",
     ):
         assert part in text
+    entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
+    assert [*entries] == [("1 message", "Cancelled."), ("2 messages", "Revoked.")]
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "told"),
+    [
+        ("requeue", "dead", "Requeued."),
+        ("cancel", "pending", "Cancelled."),
+        ("revoke", "pending", "Cancelled."),
+        ("revoke", "published", "Revoked."),
+    ],
+)
+def test_what_is_done_to_one_message_alone_stands_in_its_own_history(boss, monkeypatch, verb, status, told):
+    def tell(alias, ids, signal, result):
+        result.revoked += len(ids)
+
+    monkeypatch.setattr(revocation, "_tell", tell)
+    [pk] = sent(1, status=status, published_at=timezone.now())
+    say_yes(boss, ask(boss, verb, [pk]))
     [entry] = LogEntry.objects.all()
-    assert (entry.object_repr, entry.change_message) == ("3 messages", "Revoked.")
+    assert (entry.object_id, entry.change_message) == (str(pk), told)
 
 
 @pytest.mark.parametrize("verb", ["requeue", "cancel", "revoke"])

@@ -81,7 +81,7 @@ def allow(codename: str) -> None:
 def test_each_button_has_a_permission_and_is_seen_by_whom_it_obeys(
     page: str, codename: str, viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revocation, "revoke", lambda rows, signal: Revocation())
+    monkeypatch.setattr(revocation, "_tell", lambda *arguments: None)
     monkeypatch.setattr(transfer, "is_movable", lambda message: True)
     message = published(published_to=TO_LLM)
     User.objects.get().user_permissions.remove(
@@ -137,12 +137,12 @@ def test_revoking_tells_which_workers_know_of_it_and_what_does_not_work(
 ) -> None:
     signals: list[str] = []
 
-    def revoke(rows: Any, signal: str) -> Revocation:
-        assert [row.pk for row in rows] == [message.pk]
+    def tell(alias: str, ids: list[uuid.UUID], signal: str, result: Revocation) -> None:
+        assert ids == [message.pk]
         signals.append(signal)
-        return answer
+        result.add(answer)
 
-    monkeypatch.setattr(revocation, "revoke", revoke)
+    monkeypatch.setattr(revocation, "_tell", tell)
     message = published()
     answer = Revocation(revoked=1, workers={"b", "a"}, problems={"Worker c refuses."})
     page = told(boss, "revoke", message)
