@@ -195,7 +195,7 @@ class SchemaForm(forms.Form):
         is_open = schema.get("additionalProperties", True) is not False or "patternProperties" in schema
         others = {name: each for name, each in value.items() if name not in schema.get("properties", {})}
         part = Part(root.pointer, OTHERS, {"type": "object"}, required=False)
-        if is_open or others or _name("others", part) in self.data:
+        if is_open or others or _name("others", part.pointer) in self.data:
             made = AnyField(kind=dict, label=gettext("Further arguments"), required=False)
             self._set_field(part, "others", made, others or ABSENT)
             root.parts.append(part)
@@ -220,7 +220,7 @@ class SchemaForm(forms.Form):
         if part.pointer.count("/") > DEEPEST or self._count > (MOST_POSTED if self.is_bound else MOST_PARTS):
             return True
         if self.is_bound:
-            return _name("json", part) in self.data
+            return _name("json", part.pointer) in self.data
         return value is not ABSENT and not _has_room(part, value)
 
     def _fill_scalar(self, part: Part, value: Any) -> None:
@@ -269,14 +269,10 @@ class SchemaForm(forms.Form):
 
     def _fitting(self, alternatives: list[Any], value: Any) -> str | None:
         """Return the number of the alternative that a value fits, None where it fits none."""
-        definitions = {key: self._document[key] for key in ("$defs", "definitions") if key in self._document}
-        for index, each in enumerate(alternatives):
-            try:
-                if validator(registered({**definitions, "allOf": [each]})).is_valid(value):
-                    return str(index)
-            except ValueError:  # a reference to elsewhere than the definitions
-                continue
-        return None
+        known = registered({**self._document, "x-alternatives": alternatives})
+        at = range(len(alternatives))
+        fitting = (each for each in at if validator(known, f"#/x-alternatives/{each}").is_valid(value))
+        return next(map(str, fitting), None)
 
     def _title(self, given: Any) -> str:
         schema, _takes_null = shape.simplified(self._document, given)
@@ -292,7 +288,7 @@ class SchemaForm(forms.Form):
         fitting = (
             kind
             for kind, each in made.items()
-            if (_name(kind, part) in self.data if self.is_bound else each.holds(value))
+            if (_name(kind, part.pointer) in self.data if self.is_bound else each.holds(value))
         )
         kind = next(fitting, next(iter(made)))
         self._set_field(part, kind, made[kind], value)
@@ -309,8 +305,8 @@ class SchemaForm(forms.Form):
         return _number(str(self._bind(part, "size", made).value()))
 
     def _bind(self, part: Part, kind: str, made: forms.Field) -> BoundField:
-        self.fields[_name(kind, part)] = made
-        part.bound = self[_name(kind, part)]
+        self.fields[_name(kind, part.pointer)] = made
+        part.bound = self[_name(kind, part.pointer)]
         return part.bound
 
     def _conceal(self, part: Part) -> None:
@@ -326,14 +322,14 @@ def _shown(value: Any) -> str:
 def resized(data: QueryDict, size: str, pointer: str) -> QueryDict:
     """Return what was posted with another number of parts in an array, or with an object that is there or not."""
     changed = data.copy()
-    changed[_size_name(pointer)] = size
+    changed[_name("size", pointer)] = size
     return changed
 
 
 def without_item(data: QueryDict, pointer: str) -> QueryDict:
     """Return what was posted without an item of an array: those after it move up."""
     array, _slash, gone = pointer.rpartition("/")
-    before, size = f"{quote(array)}/", _number(data.get(_size_name(array)))
+    before, size = f"{quote(array)}/", _number(data.get(_name("size", array)))
     changed = resized(data, str(max(size - 1, 0)), array)
     for name in data:
         kind, _colon, place = name.partition(":")
@@ -346,17 +342,13 @@ def without_item(data: QueryDict, pointer: str) -> QueryDict:
     return changed
 
 
-def _size_name(pointer: str) -> str:
-    return f"size:{quote(pointer)}"
-
-
 def _number(text: Any) -> int:
     """Return a posted number of parts, or of one of them; 0 for what nobody's browser posts."""
     return min(int(text), MOST_ITEMS) if isinstance(text, str) and text.isdecimal() and len(text) < 4 else 0
 
 
-def _name(kind: str, part: Part) -> str:
-    return f"{kind}:{quote(part.pointer)}"
+def _name(kind: str, pointer: str) -> str:
+    return f"{kind}:{quote(pointer)}"
 
 
 def _in_order(schema: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -61,6 +61,8 @@ def posted(shown: SchemaForm) -> QueryDict:
         ({"const": "a", "default": "a"}, "b", "json"),
         (AUTHOR, {"name": "Ann", "mail": "a@b.c"}, "json"),
         ({"type": "array", "items": AUTHOR}, [{"name": "A"}] * (MOST_ITEMS + 1), "json"),
+        ({"anyOf": [WHOLE, TEXT]}, [1], "json"),
+        ({"anyOf": [WHOLE, {"anyOf": [TEXT, AUTHOR]}]}, "a", "json"),
     ],
 )
 def test_a_value_is_shown_by_the_first_field_that_does_not_change_it(schema, value, field):
@@ -80,6 +82,7 @@ def test_a_value_is_shown_by_the_first_field_that_does_not_change_it(schema, val
         ({"type": "array", "items": {"type": "array", "items": WHOLE}}, [[1], [], [2, 3]]),
         ({"oneOf": [URL, FILE]}, {"kind": "file"}),
         ({"oneOf": [URL, FILE]}, {"kind": "url", "url": "x"}),
+        ({"anyOf": [WHOLE, {"$ref": "#/properties/it/$defs/Text"}], "$defs": {"Text": TEXT}}, "x"),
         ({"anyOf": [WHOLE, TEXT, NULL]}, "7"),
         ({"anyOf": [WHOLE, TEXT, NULL]}, None),
     ],
