@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 from django.core.exceptions import ValidationError
 from django.db import DataError, connections, models
@@ -22,6 +22,17 @@ from dispatch.core.seconds import MOST, is_seconds
 UNREADABLE = (DataError, ValueError, TypeError, OverflowError)
 #: Aliases whose connections know no schema: each save asks.
 _WITHOUT_SCHEMAS: set[str] = set()
+ValueT = TypeVar("ValueT")
+
+
+class Column(Protocol[ValueT]):
+    """A field, for annotations: what an attribute of a row holds, said to type checkers that do not know Django."""
+
+    @overload
+    def __get__(self, instance: None, owner: Any, /) -> Any: ...
+    @overload
+    def __get__(self, instance: models.Model, owner: Any, /) -> ValueT: ...
+    def __set__(self, instance: models.Model, value: ValueT, /) -> None: ...
 
 
 class PartialIndex(models.Index):

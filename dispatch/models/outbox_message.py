@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 import time
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.models.database import MomentField, PartialIndex, ReadableJSON
+from dispatch.models.database import Column, MomentField, PartialIndex, ReadableJSON
 
 TASK_LENGTH, NAME_LENGTH, KEY_LENGTH = 255, 200, 255
 #: Twelve bits stand for the part of a millisecond, by method 3 of RFC 9562, section 6.2.
@@ -64,19 +65,21 @@ class OutboxMessage(models.Model):
     REQUEUEABLE: ClassVar = (Status.DEAD, Status.CANCELLED)
     CANCELLABLE: ClassVar = (Status.PENDING, Status.DEAD)
 
-    id = models.UUIDField(_("task id"), primary_key=True, default=new_task_id, editable=False)
-    task_name = models.CharField(_("task"), max_length=TASK_LENGTH)
-    args = models.TextField(_("args"), default="[]")
-    kwargs = models.TextField(_("kwargs"), default="{}")
-    options = ReadableJSON(_("options"), default=dict, blank=True)
-    headers = ReadableJSON(_("headers"), default=dict, blank=True)
-    ignore_result = models.BooleanField(_("ignore result"), default=False)
+    id: Column[uuid.UUID] = models.UUIDField(
+        _("task id"), primary_key=True, default=new_task_id, editable=False
+    )
+    task_name: Column[str] = models.CharField(_("task"), max_length=TASK_LENGTH)
+    args: Column[str] = models.TextField(_("args"), default="[]")
+    kwargs: Column[str] = models.TextField(_("kwargs"), default="{}")
+    options: Column[Any] = ReadableJSON(_("options"), default=dict, blank=True)
+    headers: Column[Any] = ReadableJSON(_("headers"), default=dict, blank=True)
+    ignore_result: Column[bool] = models.BooleanField(_("ignore result"), default=False)
 
-    origin = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.CODE)
-    origin_name = models.CharField(_("sent by"), max_length=NAME_LENGTH, blank=True)
-    object_model = models.CharField(_("model"), max_length=NAME_LENGTH, blank=True)
-    object_pk = models.CharField(_("primary key"), max_length=KEY_LENGTH, blank=True)
-    object_schema = models.CharField(
+    origin: Column[str] = models.CharField(_("origin"), max_length=16, choices=Origin, default=Origin.CODE)
+    origin_name: Column[str] = models.CharField(_("sent by"), max_length=NAME_LENGTH, blank=True)
+    object_model: Column[str] = models.CharField(_("model"), max_length=NAME_LENGTH, blank=True)
+    object_pk: Column[str] = models.CharField(_("primary key"), max_length=KEY_LENGTH, blank=True)
+    object_schema: Column[str] = models.CharField(
         _("schema"),
         max_length=63,
         default="",
@@ -85,15 +88,17 @@ class OutboxMessage(models.Model):
         help_text=_("The tenant's schema that holds the object, where each tenant has one."),
     )
 
-    coalesce_key = models.CharField(
+    coalesce_key: Column[str] = models.CharField(
         _("coalescing key"),
         max_length=32,
         blank=True,
         editable=False,
         help_text=_("Pending messages of one key become one when they are claimed."),
     )
-    superseded_by = models.UUIDField(_("superseded by"), null=True, blank=True, editable=False)
-    root_id = models.UUIDField(
+    superseded_by: Column[uuid.UUID | None] = models.UUIDField(
+        _("superseded by"), null=True, blank=True, editable=False
+    )
+    root_id: Column[uuid.UUID | None] = models.UUIDField(
         _("first of its chain"),
         null=True,
         blank=True,
@@ -101,37 +106,41 @@ class OutboxMessage(models.Model):
         help_text=_("The message within which a later step of a chain is sent."),
     )
 
-    status = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
-    broker = models.CharField(_("broker"), max_length=64, blank=True)
-    queue = models.CharField(_("queue"), max_length=200, blank=True)
-    pinned = models.BooleanField(
+    status: Column[str] = models.CharField(_("status"), max_length=16, choices=Status, default=Status.PENDING)
+    broker: Column[str] = models.CharField(_("broker"), max_length=64, blank=True)
+    queue: Column[str] = models.CharField(_("queue"), max_length=200, blank=True)
+    pinned: Column[bool] = models.BooleanField(
         _("pinned"), default=False, help_text=_("The sender chose queue or exchange: routes do not move it.")
     )
-    created_at = MomentField(_("enqueued at"), default=timezone.now)
-    available_at = MomentField(_("due at"), default=timezone.now)
-    expires_at = MomentField(_("expires at"), null=True, blank=True)
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    last_error = models.TextField(_("last error"), blank=True)
-    lease_token = models.UUIDField(_("lease"), null=True, blank=True, editable=False)
-    lease_expires_at = MomentField(_("lease expires at"), null=True, blank=True, editable=False)
+    created_at: Column[dt.datetime] = MomentField(_("enqueued at"), default=timezone.now)
+    available_at: Column[dt.datetime] = MomentField(_("due at"), default=timezone.now)
+    expires_at: Column[dt.datetime | None] = MomentField(_("expires at"), null=True, blank=True)
+    attempts: Column[int] = models.PositiveIntegerField(_("attempts"), default=0)
+    last_error: Column[str] = models.TextField(_("last error"), blank=True)
+    lease_token: Column[uuid.UUID | None] = models.UUIDField(
+        _("lease"), null=True, blank=True, editable=False
+    )
+    lease_expires_at: Column[dt.datetime | None] = MomentField(
+        _("lease expires at"), null=True, blank=True, editable=False
+    )
 
-    published_at = MomentField(_("published at"), null=True, blank=True)
-    published_to = ReadableJSON(_("published to"), null=True, blank=True)
-    handled_at = MomentField(_("result handled at"), null=True, blank=True)
+    published_at: Column[dt.datetime | None] = MomentField(_("published at"), null=True, blank=True)
+    published_to: Column[Any] = ReadableJSON(_("published to"), null=True, blank=True)
+    handled_at: Column[dt.datetime | None] = MomentField(_("result handled at"), null=True, blank=True)
 
-    objects = OutboxQuerySet.as_manager()
+    objects: ClassVar[models.Manager[OutboxMessage]] = OutboxQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("outbox message")
-        verbose_name_plural = _("outbox messages")
-        permissions = (
+        verbose_name: ClassVar[Any] = _("outbox message")
+        verbose_name_plural: ClassVar[Any] = _("outbox messages")
+        permissions: ClassVar[Any] = (
             ("requeue_outboxmessage", "Can requeue outbox messages"),
             ("cancel_outboxmessage", "Can cancel outbox messages"),
             ("revoke_outboxmessage", "Can revoke tasks that workers hold"),
             ("view_arguments_outboxmessage", "Can view sensitive arguments"),
         )
-        ordering = ("-id",)
-        constraints = (
+        ordering: ClassVar[Any] = ("-id",)
+        constraints: ClassVar[Any] = (
             models.CheckConstraint(
                 condition=Q(
                     status__in=[
@@ -164,7 +173,7 @@ class OutboxMessage(models.Model):
                 name="dispatch_outbox_chained_to_one",
             ),
         )
-        indexes = (
+        indexes: ClassVar[Any] = (
             PartialIndex(
                 where={"status": "pending"}, fields=["available_at", "id"], name="dispatch_outbox_pending"
             ),

@@ -58,7 +58,7 @@ def _ended(message: OutboxMessage) -> dict[str, dt.datetime]:
 
 def _due(message: OutboxMessage) -> dict[str, dt.datetime]:
     enqueued, due = message.created_at, message.available_at
-    is_late = enqueued and due and due - enqueued > SOON  # SQLite has None for what is no time
+    is_late = None not in (enqueued, due) and due - enqueued > SOON  # SQLite has None for what is no time
     return {"due": due} if is_late and message.status not in OutboxMessage.REQUEUEABLE else {}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from django.db import NotSupportedError, connections, models, transaction
 
@@ -108,14 +108,14 @@ class HookedQuerySet(models.QuerySet[ModelT]):
     update.alters_data = True  # type: ignore[attr-defined]
 
 
-class HookedManager(models.Manager.from_queryset(HookedQuerySet)):  # type: ignore[misc]  # built by Django at run time
+class HookedManager(models.Manager[Any].from_queryset(HookedQuerySet)):  # type: ignore[misc]  # built by Django at run time
     """A manager whose bulk operations fire triggers."""
 
 
 class HookedModel(models.Model):
     """Base of a model whose bulk operations fire triggers; saves and deletes fire them without it too."""
 
-    objects = HookedManager()
+    objects: ClassVar[models.Manager[Self]] = HookedManager()
 
     class Meta:
         abstract = True
