@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from asgiref.sync import sync_to_async
 
@@ -35,7 +35,7 @@ from dispatch.signals import (
 )
 from dispatch.triggers.code_triggers import trigger
 from dispatch.triggers.hooked_queryset import HookedManager, HookedModel, HookedQuerySet
-from dispatch.typed_senders import Array, Sender, SendOptions, deprecated, sender
+from dispatch.typed_senders import Array, Sender, SendOptions, SentMessage, deprecated, sender
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -57,6 +57,7 @@ __all__ = [
     "SendError",
     "SendOptions",
     "Sender",
+    "SentMessage",
     "TaskDisabled",
     "TaskRetired",
     "UnknownTask",
@@ -77,6 +78,8 @@ __all__ = [
     "task_finished",
     "trigger",
 ]
+
+R = TypeVar("R")
 
 
 def send_task(
@@ -193,6 +196,10 @@ def send_group(calls: Iterable[Call], *, using: str | None = None) -> list[Outbo
     return outbox.enqueue_group(list(calls), using=using)
 
 
+@overload
+def result(task: SentMessage[R], *, broker: str = ...) -> AsyncResult[R]: ...
+@overload
+def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = ...) -> AsyncResult[Any]: ...
 def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:
     """Return Celery's AsyncResult of a message or a task id, which reads the worker's own result backend.
 

@@ -17,6 +17,7 @@ from typing import (
     TypedDict,
     TypeVar,
     Unpack,
+    cast,
 )
 
 from asgiref.sync import sync_to_async
@@ -25,10 +26,18 @@ from dispatch import outbox
 from dispatch.core.call import Call, Link
 from dispatch.models import OutboxMessage
 
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
 if TYPE_CHECKING:
     # Type checkers know it by this name only (PEP 702); warnings has it from Python 3.13 on.
     from typing_extensions import deprecated
+
+    class SentMessage(OutboxMessage, Generic[R_co]):
+        """The message of a task that returns ``R_co``; at run time it is an OutboxMessage."""
 else:
+    SentMessage = OutboxMessage
 
     def deprecated(reason):
         """Mark a task as one that its worker wants no longer sent."""
@@ -40,10 +49,7 @@ else:
         return mark
 
 
-__all__ = ["Array", "SendOptions", "Sender", "deprecated", "sender"]
-
-P = ParamSpec("P")
-T_co = TypeVar("T_co", covariant=True)
+__all__ = ["Array", "SendOptions", "Sender", "SentMessage", "deprecated", "sender"]
 
 
 class SendOptions(TypedDict, total=False):
@@ -85,7 +91,7 @@ class Array(Protocol[T_co]):
     def __len__(self) -> int: ...
 
 
-class Sender(Generic[P]):
+class Sender(Generic[P, R_co]):
     """A task that is sent by calling it with its own arguments.
 
     What is left out is not sent: the worker's default holds. Raises what :func:`dispatch.api.send_task` raises,
@@ -95,7 +101,7 @@ class Sender(Generic[P]):
     def __init__(
         self,
         name: str,
-        function: Callable[P, None],
+        function: Callable[P, R_co],
         *,
         renamed: Mapping[str, str] | None = None,
         options: SendOptions | None = None,
@@ -109,12 +115,15 @@ class Sender(Generic[P]):
     def __repr__(self) -> str:
         return f"<Sender of {self.name}>"
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> OutboxMessage:
-        """Send the task, as :func:`dispatch.api.send_task` does; return its message."""
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> SentMessage[R_co]:
+        """Send the task, as :func:`dispatch.api.send_task` does; return its message.
+
+        Type checkers know what :func:`dispatch.api.result` of it gives.
+        """
         self._warn()
         return self._send(args, kwargs)
 
-    async def asend(self, /, *args: P.args, **kwargs: P.kwargs) -> OutboxMessage:
+    async def asend(self, /, *args: P.args, **kwargs: P.kwargs) -> SentMessage[R_co]:
         """Send the task from async code."""
         self._warn()
         return await sync_to_async(self._send)(args, kwargs)
@@ -127,15 +136,15 @@ class Sender(Generic[P]):
         self._warn()
         return self._call(args, kwargs, self._options)
 
-    def with_options(self, **options: Unpack[SendOptions]) -> Sender[P]:
+    def with_options(self, **options: Unpack[SendOptions]) -> Sender[P, R_co]:
         """Return this sender with options for each of its sends; those of ``send_task``."""
         return Sender(self.name, self._function, renamed=self._renamed, options={**self._options, **options})
 
-    def _send(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> OutboxMessage:
+    def _send(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> SentMessage[R_co]:
         options: dict[str, Any] = {**self._options}
         using = options.pop("using", None)
         [message] = outbox.enqueue([self._call(args, kwargs, options)], using=using)
-        return message
+        return cast("SentMessage[R_co]", message)
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
         named = {self._renamed.get(name, name): value for name, value in kwargs.items()}
@@ -150,8 +159,10 @@ class Sender(Generic[P]):
 
 def sender(
     name: str, *, renamed: Mapping[str, str] | None = None
-) -> Callable[[Callable[P, None]], Sender[P]]:
+) -> Callable[[Callable[P, R_co]], Sender[P, R_co]]:
     """Make the sender of a task from a function without a body, whose signature is the task's.
+
+    The function is never called: what it returns is for type checkers.
 
     ``renamed`` maps parameters to the worker's names for them, where these are no names in Python.
     """

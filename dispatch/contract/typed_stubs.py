@@ -15,6 +15,7 @@ from dispatch.core.python_source.signatures import Argument, Signature, signatur
 from dispatch.core.python_source.types import SOURCES, Annotations, Document, joined, quoted
 from dispatch.core.redaction import shorten
 from dispatch.core.schema.parameters import Parameters
+from dispatch.core.schema.validation import check
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import TaskDefinition
 
@@ -24,11 +25,14 @@ DEPRECATED = {"deprecated": "dispatch.api"}
 HEADER = '''\
 # Written by `manage.py dispatch stubs`: do not edit, run it again when a worker has changed.
 # fmt: off
+# mypy: disable-error-code="empty-body"
+# pyright: reportArgumentType=false, reportReturnType=false
 """The tasks that the workers offer, each to be called with its own arguments.
 
-A call sends the task and returns its message. What is left out is not sent: the worker's
-default holds. `task.call(…)` makes a Call for `send_many`, `await task.asend(…)` sends
-from async code, `task.with_options(countdown=60)(…)` takes the options of `send_task`.
+A call sends the task and returns its message, whose `result(message).get()` is what the
+function returns. What is left out is not sent: the worker's default holds. `task.call(…)`
+makes a Call for `send_many`, `await task.asend(…)` sends from async code, and
+`task.with_options(countdown=60)(…)` takes the options of `send_task`.
 """
 '''
 
@@ -42,12 +46,13 @@ class Offer:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     deprecated: str | None = None
     sensitive: tuple[str, ...] = ()
+    returns: Mapping[str, Any] = field(default_factory=dict)
 
 
 def registered() -> list[Offer]:
     """Return what the registry has, without retired tasks: sending those is refused.
 
-    Raises ConfigurationError for a task made by hand whose parameters are no JSON Schema.
+    Raises ConfigurationError for a task made by hand whose parameters or return value are no JSON Schema.
     """
     rows = TaskDefinition.objects.filter(retired_at=None).order_by("name")
     return [_offer(row) for row in rows]
@@ -56,7 +61,7 @@ def registered() -> list[Offer]:
 def offered(manifest: documents.Manifest) -> list[Offer]:
     """Return what a manifest has."""
     return [
-        Offer(task.name, task.description, task.parameters, task.deprecated, task.sensitive)
+        Offer(task.name, task.description, task.parameters, task.deprecated, task.sensitive, task.returns)
         for task in manifest.tasks
     ]
 
@@ -68,8 +73,14 @@ def module(offers: Iterable[Offer]) -> str:
     functions = names.claim_short(tasks)
     constants = {name: _constant(short, names) for name, short in functions.items()}
     owners = {name: Document(class_name(functions[name]), task.parameters) for name, task in tasks.items()}
-    types = Annotations(names, owners.values())
-    stubs = [_Stub.make(tasks[name], functions[name], constants[name], owners[name], types) for name in tasks]
+    results = {
+        name: Document(class_name(f"{functions[name]}_result"), task.returns) for name, task in tasks.items()
+    }
+    types = Annotations(names, [*owners.values(), *results.values()])
+    stubs = [
+        _Stub.make(tasks[name], functions[name], constants[name], owners[name], results[name], types)
+        for name in tasks
+    ]
     parts = [
         "".join(f"{constants[name]}: Final = {quoted(name)}\n" for name in tasks),
         *layout.types(types.definitions.values()),
@@ -86,15 +97,17 @@ def _constant(function: str, names: Names) -> str:
 def _offer(row: TaskDefinition) -> Offer:
     try:
         Parameters.check_schema(row.parameters)
+        check(row.returns)
         if empty_definition(row):
             raise ConfigurationError("It was written past its form: correct it in the admin.")
     except ConfigurationError as error:
         raise ConfigurationError(f"No stub can be written for {row.name!r}: {error}") from None
-    return Offer(row.name, row.description, row.parameters, row.deprecated, tuple(row.sensitive_parameters))
+    sensitive = tuple(row.sensitive_parameters)
+    return Offer(row.name, row.description, row.parameters, row.deprecated, sensitive, row.returns)
 
 
 def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
-    used = layout.identifiers(text for stub in stubs for text in stub.types.values())
+    used = layout.identifiers(text for stub in stubs for text in [*stub.types.values(), stub.returns])
     for each in types.definitions.values():
         used |= layout.identifiers(each.expressions) | {"TypedDict" if each.fields else "TypeAlias"}
         used |= {"NotRequired"} if any(not key.required for key in each.fields) else set()
@@ -113,11 +126,14 @@ class _Stub:
     constant: str
     signature: Signature
     types: Mapping[str, str]  # by the names of the parameters
+    returns: str
     shown: Mapping[str, str]  # the defaults that the signature shows; the docstring tells the others
 
     @classmethod
-    def make(cls, task: Offer, name: str, constant: str, owner: Document, types: Annotations) -> _Stub:
-        """Write the types of the task's parameters."""
+    def make(
+        cls, task: Offer, name: str, constant: str, owner: Document, result: Document, types: Annotations
+    ) -> _Stub:
+        """Write the types of the task's parameters and of what it returns."""
         found = signature(owner.schema)
         rest = [each for each in (found.variadic, found.further) if each]
         members = {
@@ -134,6 +150,7 @@ class _Stub:
             constant,
             found,
             types={key: joined(value) for key, value in members.items()},
+            returns=types.returned(result),
             shown={key: text for key, text in shown.items() if len(text) <= LONGEST_DEFAULT},
         )
 
@@ -145,7 +162,7 @@ class _Stub:
             decorators.append(
                 f"@deprecated({quoted(self.task.deprecated or 'its worker gives no reason')})\n"
             )
-        first = layout.header(self.name, list(self._parameters()))
+        first = layout.header(self.name, list(self._parameters()), self.returns)
         text = self.task.description.strip() or f"Send {self.task.name}."
         return "".join([*decorators, first, layout.docstring(text, self._notes())])
 

@@ -71,16 +71,22 @@ FLAGS = {
     "required": ["urgent"],
     "additionalProperties": False,
 }
+ADDRESSES = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"$ref": "#/$defs/Address"}},
+    "$defs": {"Address": ADDRESS},
+}
 
 OFFERS = [
-    Offer("worker.tasks.everything", "Take everything there is.", EVERYTHING),
+    Offer("worker.tasks.everything", "Take everything there is.", EVERYTHING, returns=ADDRESSES),
     Offer("worker.tasks.positions", "", POSITIONS),
-    Offer("worker.tasks.flags", "Take flags.", FLAGS),
+    Offer("worker.tasks.flags", "Take flags.", FLAGS, returns={"type": ["integer", "null"]}),
     Offer(
         "worker.mail.send",
         "Send mail.",
         closed({"to": TEXT}, required=["to"]),
         deprecated="use worker.post.send",
+        returns={"type": "null"},
     ),
     Offer(
         "worker.post.send",

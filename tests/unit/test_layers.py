@@ -13,8 +13,8 @@ from dispatch import api, core
 
 PUBLIC = {
     "Array", "Call", "DispatchError", "HookedManager", "HookedModel", "HookedQuerySet", "InvalidArguments",
-    "InvalidOption", "NoDestination", "SendError", "SendOptions", "Sender", "TaskDisabled", "TaskRetired",
-    "UnknownTask", "allow_triggers", "asend_task", "deprecated", "message_dead", "message_enqueued",
+    "InvalidOption", "NoDestination", "SendError", "SendOptions", "Sender", "SentMessage", "TaskDisabled",
+    "TaskRetired", "UnknownTask", "allow_triggers", "asend_task", "deprecated", "message_dead", "message_enqueued",
     "message_published", "messages_drafted", "result", "send_chain", "send_group", "send_many", "sender",
     "send_task", "suppress_triggers", "task_finished", "trigger",
 }  # fmt: skip

@@ -16,13 +16,13 @@ from dispatch.core.python_source.types import Definition, joined, quoted
 WIDTH = 88
 
 
-def header(name: str, parameters: Collection[str]) -> str:
-    """Return the first line of a function that returns nothing; more of them where one would be too long."""
-    line = f"def {name}({', '.join(parameters)}) -> None:\n"
+def header(name: str, parameters: Collection[str], returns: str) -> str:
+    """Return the first line of a function; more of them where one would be too long."""
+    line = f"def {name}({', '.join(parameters)}) -> {returns}:\n"
     if len(line) <= WIDTH + 1 or not parameters:
         return line
     lines = "".join(f"    {each},\n" for each in parameters)
-    return f"def {name}(\n{lines}) -> None:\n"
+    return f"def {name}(\n{lines}) -> {returns}:\n"
 
 
 def docstring(text: str, notes: Iterable[str] = ()) -> str:

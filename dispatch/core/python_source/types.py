@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -150,10 +150,12 @@ class _Place:
     document: Document
     hint: str
     depth: int = 0
+    is_returned: bool = False
 
     def within(self, word: str = "") -> _Place:
         """Return the place of a part."""
-        return _Place(self.document, self.hint + class_name(word) if word else self.hint, self.depth + 1)
+        hint = self.hint + class_name(word) if word else self.hint
+        return replace(self, hint=hint, depth=self.depth + 1)
 
 
 @dataclass(slots=True)
@@ -187,7 +189,15 @@ class Annotations:
 
     def members(self, schema: Schema, document: Document, word: str) -> tuple[str, ...]:
         """Return the union of what a schema accepts; ``word`` names types that have no name of their own."""
-        found = _members(self._parts(schema, _Place(document, document.owner).within(word)))
+        return self._written(schema, _Place(document, document.owner).within(word))
+
+    def returned(self, document: Document) -> str:
+        """Return what comes back where a document describes a return value: JSON gives lists and dictionaries."""
+        place = _Place(document, document.owner, is_returned=True)
+        return joined(self._written(document.schema, place.within()))
+
+    def _written(self, schema: Schema, place: _Place) -> tuple[str, ...]:
+        found = _members(self._parts(schema, place))
         while self._pending:
             self._define(*self._pending.pop())
         return found
@@ -272,22 +282,25 @@ class Annotations:
 
     def _array(self, schema: Mapping[str, Any], place: _Place) -> str:
         first, inner = schema.get("prefixItems", []), place.within("item")
-        if first and _is_tuple(schema):
+        is_tuple = bool(first) and _is_tuple(schema)
+        if is_tuple and not place.is_returned:
             return f"tuple[{', '.join(self._union(each, inner) for each in first)}]"
-        members = [*first, schema.get("items", True)]
-        return f"Array[{joined(_members(part for each in members for part in self._parts(each, inner)))}]"
+        members = first if is_tuple else [*first, schema.get("items", True)]
+        parts = _members(part for each in members for part in self._parts(each, inner))
+        return f"{'list' if place.is_returned else 'Array'}[{joined(parts)}]"
 
     def _object(self, schema: Mapping[str, Any], place: _Place) -> str:
         if _is_record(schema):
             return self._record(schema, self.names.claim(place.hint), place)
+        kind = "dict" if place.is_returned else "Mapping"
         if schema.get("properties"):
-            return "Mapping[str, Any]"
+            return f"{kind}[str, Any]"
         patterns = schema.get("patternProperties", {})
         values = [patterns[key] for key in sorted(patterns)]
         if not values or schema.get("additionalProperties", True) is not False:
             values.append(schema.get("additionalProperties", True))
         parts = (part for each in values for part in self._parts(each, place.within("value")))
-        return f"Mapping[str, {joined(_members(parts))}]"
+        return f"{kind}[str, {joined(_members(parts))}]"
 
     def _record(self, schema: Mapping[str, Any], name: str, place: _Place) -> str:
         """Define a TypedDict; its fields are sorted, since a database may have changed their order."""

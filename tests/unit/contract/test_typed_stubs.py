@@ -28,7 +28,7 @@ def test_a_task_becomes_a_function_with_its_parameters_and_a_name():
         == '''
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from dispatch.api import sender
 
@@ -36,7 +36,7 @@ SUMMARIZE_NOTE: Final = "worker.tasks.llm.summarize_note"
 
 
 @sender(SUMMARIZE_NOTE)
-def summarize_note(note_id: str, text: str, sentences: int = ...) -> None:
+def summarize_note(note_id: str, text: str, sentences: int = ...) -> Any:
     """Summarise a note."""
 '''
     )
@@ -59,7 +59,7 @@ def test_defaults_that_fit_stand_in_the_signature_and_others_in_the_docstring():
 def test_the_default_of_a_sensitive_parameter_is_not_shown():
     parameters = closed({"token": {**TEXT, "default": "s3cret"}, "list": {"default": ["s3cret"]}})
     text = body(Offer(TASK, parameters=parameters, sensitive=("token", "list")))
-    assert "def summarize_note(token: str = ..., list: Any = ...) -> None:\n" in text
+    assert "def summarize_note(token: str = ..., list: Any = ...) -> Any:\n" in text
     assert "s3cret" not in text
 
 
@@ -69,10 +69,10 @@ def test_every_kind_of_parameter_has_its_place():
         'def positions(\n    a: int,\n    b: str = "x",\n    /,\n    c: float = ...,\n    *args: int,\n'
         in text
     )
-    assert "    **kwargs: bool,\n) -> None:\n" in text
-    assert "def flags(*, urgent: bool, from_: str = ...) -> None:\n" in text
+    assert "    **kwargs: bool,\n) -> Any:\n" in text
+    assert "def flags(*, urgent: bool, from_: str = ...) -> int | None:\n" in text
     assert '@sender(FLAGS, renamed={"from_": "from"})\n' in text
-    assert "def print_(*args: Any, **kwargs: Any) -> None:\n" in text
+    assert "def print_(*args: Any, **kwargs: Any) -> Any:\n" in text
 
 
 def test_models_become_typed_dicts_before_the_functions():
@@ -86,6 +86,16 @@ def test_models_become_typed_dicts_before_the_functions():
     assert '    {\n        "UUID": "NotRequired[str | UUID]",\n    },\n' in text
     assert 'Tree: TypeAlias = "str | Array[Tree]"\n' in text
     assert text.index("class Address") < text.index("def ")
+
+
+def test_a_function_returns_what_json_gives_back_of_the_tasks_own_value():
+    text = body(*OFFERS)
+    assert ") -> dict[str, list[Address]]:\n" in text
+    assert "def mail_send(to: str) -> None:\n" in text
+    assert "    next: NotRequired[Address | None]\n" in text
+    assert text.count("(TypedDict)") == body(*(replace(offer, returns={}) for offer in OFFERS)).count(
+        "(TypedDict)"
+    )
 
 
 def test_deprecated_tasks_are_marked():
@@ -103,7 +113,9 @@ def test_the_order_of_the_tasks_and_of_keys_that_a_database_reorders_changes_not
             return {key: reordered(value[key]) for key in sorted(value, key=lambda key: (len(key), key))}
         return [reordered(each) for each in value] if isinstance(value, list) else value
 
-    others = [replace(o, parameters=reordered(o.parameters)) for o in reversed(OFFERS)]
+    others = [
+        replace(o, parameters=reordered(o.parameters), returns=reordered(o.returns)) for o in reversed(OFFERS)
+    ]
     assert module(others) == module(OFFERS)
 
 
@@ -140,8 +152,9 @@ def test_the_registry_offers_what_may_be_sent(db, django_assert_num_queries):
         assert [offer.name for offer in registered()] == [TASK, "worker.tasks.off"]
 
 
-def test_a_schema_that_is_none_is_refused_with_its_task(db):
-    make_task(parameters={"type": "obj"})
+@pytest.mark.parametrize("column", ["parameters", "returns"])
+def test_a_schema_that_is_none_is_refused_with_its_task(column, db):
+    make_task(**{column: {"type": "obj"}})
     with pytest.raises(ConfigurationError, match=rf"No stub can be written for '{TASK}': Not a JSON Schema"):
         registered()
 
@@ -153,10 +166,16 @@ def test_a_manifest_offers_what_the_registry_has_after_it(db):
         "version": "1",
         "queues": [],
         "tasks": [
-            {"name": TASK, "description": "Summarise.", "parameters": PARAMETERS, "deprecated": "gone"}
+            {
+                "name": TASK,
+                "description": "Summarise.",
+                "parameters": PARAMETERS,
+                "returns": {"type": "string"},
+                "deprecated": "gone",
+            }
         ],
     }
-    make_task(description="Summarise.", deprecated="gone")
+    make_task(description="Summarise.", deprecated="gone", returns={"type": "string"})
     assert offered(manifest.read(manifest.sealed(document))) == registered()
 
 
@@ -218,6 +237,7 @@ def offers(draw):
         draw(NASTY),
         draw(st.sampled_from([parameters, {**parameters, "x-variadic": {}}, {}])),
         draw(st.none() | NASTY),
+        returns=draw(SCHEMAS) | {"$defs": {"Node": draw(SCHEMAS)}},
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dispatch.contract.typed_stubs import module
+from tests.support import pyright
 from tests.support.offers import OFFERS
 
 ROOT = Path(__file__).parents[3]
@@ -17,8 +18,10 @@ GOOD = """
 import datetime as dt
 import uuid
 from decimal import Decimal
+from typing import Any, assert_type
 
-from dispatch.api import Call, SendOptions, send_many
+from celery.result import AsyncResult
+from dispatch.api import Call, SendOptions, SentMessage, result, send_many, send_task
 from dispatch.models import OutboxMessage
 import typed_tasks as tasks
 
@@ -36,14 +39,25 @@ tasks.flags.with_options(**urgent).with_options(countdown=60)(urgent=True, from_
 calls: list[Call] = [tasks.flags.call(urgent=True)]
 send_many(calls)
 name: str = tasks.POST_SEND
+found = result(tasks.everything(note, now)).get()
+assert_type(found, dict[str, list[tasks.Address]])
+street: str = found["home"][0]["street"]
+sent: SentMessage[int | None] = tasks.flags.with_options(priority=9)(urgent=True)
+assert_type(result(sent), AsyncResult[int | None])
+assert_type(result(tasks.mail_send("a@example.org")), AsyncResult[None])  # type: ignore[deprecated]
+assert_type(result(tasks.positions(1)), AsyncResult[Any])
+assert_type(tasks.positions(1).status, str)
+assert_type(result(send_task(name)), AsyncResult[Any])
+assert_type(result(note), AsyncResult[Any])
 
 
-async def send() -> OutboxMessage:
+async def send() -> SentMessage[int | None]:
     return await tasks.flags.asend(urgent=True)
 """
 HEAD = [
     "import datetime as dt, uuid",
     "import typed_tasks as tasks",
+    "from dispatch.api import result",
     "note, now = uuid.uuid4(), dt.datetime.now(dt.UTC)",
 ]
 # Each of them is a mistake of its own, and the part of mypy's message that tells of it.
@@ -69,6 +83,8 @@ BAD = {
     "tasks.flags.call()": 'Missing named argument "urgent"',
     "tasks.flags.with_options(countdwn=1)": 'Unexpected keyword argument "countdwn"',
     "tasks.flags.with_options(priority='high')": 'incompatible type "str"',
+    "result(tasks.flags(urgent=True)).get() + 1": 'Left operand is of type "int | None"',
+    "result(tasks.everything(note, now)).get()['home'][0]['stret']": 'has no key "stret"',
     "tasks.mail_send('a@example.org')": "deprecated: use worker.post.send",
 }
 
@@ -117,3 +133,10 @@ def test_mypy_accepts_the_module_and_its_right_use(name, errors):
 def test_mypy_refuses_its_wrong_use(code, errors):
     number = len(HEAD) + 1 + list(BAD).index(code)
     assert BAD[code] in errors.get(("bad.py", number), "no error")
+
+
+def test_pyright_accepts_the_module_and_its_right_use(tmp_path):
+    (tmp_path / "typed_tasks.py").write_text(module(OFFERS), encoding="utf-8")
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    assert pyright.report(folder=tmp_path)["generalDiagnostics"] == []

@@ -81,6 +81,35 @@ def test_a_schema_becomes_the_type_of_what_may_be_sent(schema, expression):
     assert annotate(schema)[0] == expression
 
 
+@pytest.mark.parametrize(
+    ("schema", "expression"),
+    [
+        ({}, "Any"),
+        ({"type": "null"}, "None"),
+        ({"type": "string", "format": "uuid"}, "str | UUID"),
+        ({"type": "array", "items": {"type": "array", "items": {"type": "string"}}}, "list[list[str]]"),
+        (
+            {
+                "type": "array",
+                "prefixItems": [{"type": "integer"}, {"type": "string"}],
+                "minItems": 2,
+                "maxItems": 2,
+            },
+            "list[int | str]",
+        ),
+        ({"type": "object", "additionalProperties": {"type": "array"}}, "dict[str, list[Any]]"),
+        ({**ADDRESS, "additionalProperties": True}, "dict[str, Any]"),
+        ({"type": "array", "items": ADDRESS}, "list[SendItem]"),
+        ({"$ref": "#/$defs/Tags", "$defs": {"Tags": {"type": "array"}}}, "Tags"),
+        ({"enum": ["value number " + letter for letter in "abcdefghi"]}, "Send"),
+    ],
+    ids=str,
+)
+def test_the_schema_of_a_return_value_becomes_the_type_of_what_json_gives(schema, expression):
+    document = Document("Send", schema)
+    assert Annotations(Names(), [document]).returned(document) == expression
+
+
 def test_an_object_with_known_keys_becomes_a_typed_dict_named_after_its_place():
     expression, annotations = annotate({"type": "array", "items": ADDRESS})
     assert expression == "Array[SendThingItem]"
