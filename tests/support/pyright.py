@@ -1,4 +1,4 @@
-"""pyright, where it is installed: it reads what the first interpreter on the path has."""
+"""pyright, in the distribution that brings all it needs; it reads what the first interpreter on the path has."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def command() -> str:
     try:
         version("django-stubs"), version("celery-types")
     except PackageNotFoundError as error:
-        pytest.skip(f"{error.name}, of requirements/lint.txt, is not installed")
-    return shutil.which("pyright", path=PATH) or pytest.skip("pyright is not installed")
+        pytest.skip(f"{error.name}, of requirements/acceptance.txt, is not installed")
+    return shutil.which("basedpyright", path=PATH) or pytest.skip("basedpyright is not installed")
 
 
 def report(*arguments: str, folder: Path = ROOT) -> Any:
