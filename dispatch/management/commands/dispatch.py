@@ -30,11 +30,9 @@ from dispatch.management.subcommands import (
     groups,
     manifest,
     messages,
+    processes,
     queues,
-    relay,
-    results,
     routes,
-    run,
     status,
     stubs,
     triggers,
@@ -46,9 +44,7 @@ from dispatch.management.subcommands.output import ErrorLines, Lines
 from dispatch.models import TaskDefinition
 
 SUBCOMMANDS = (
-    relay,
-    results,
-    run,
+    processes,
     status,
     messages,
     manifest,
@@ -62,10 +58,6 @@ SUBCOMMANDS = (
     acl,
     groups,
 )
-
-
-#: They run the project's own receivers and routers, in the project's language; what the others print is English.
-PROCESSES = ("relay", "results", "run")
 
 
 class Command(BaseCommand):
@@ -97,7 +89,8 @@ class Command(BaseCommand):
         _refuse_what_is_no_text(options)
         if options["needs_tables"](options) and not registry.has_tables(_database(options)):
             raise CommandError(NO_TABLES, returncode=options["unusable"])
-        is_process = options["subcommand"] in PROCESSES
+        # They run the project's own receivers and routers, in its language; what the others print is English.
+        is_process = options["subcommand"] in processes.PROCESSES
         try:
             with nullcontext() if is_process else override("en"):
                 options["run"](self, options)

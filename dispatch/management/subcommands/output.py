@@ -120,22 +120,17 @@ def add_target(parser: CommandParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="default, and -: standard output")
 
 
-def add_format(parser: CommandParser, *further: str) -> None:
-    """Add ``--format text|json``, and further formats."""
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", *further),
-        default="text",
-        help="json for machines (default: %(default)s)",
-    )
-
-
-def write_rows(command: BaseCommand, options: Options, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows in the format that ``--format`` asked for; nothing is written of an empty table."""
+def write(command: BaseCommand, options: Options, data: Any, lines: Iterable[str]) -> None:
+    """Write in the format that ``--format`` asked for: data as JSON, or lines for people."""
     if options["format"] == "json":
-        write_json(command, rows)
-    elif rows:
-        write_lines(command, table(rows))
+        write_json(command, data)
+    else:
+        write_lines(command, lines)
+
+
+def write_rows(command: BaseCommand, options: Options, rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    """Write rows as a table, or as JSON; in place of an empty table the sentence ``empty``."""
+    write(command, options, rows, table(rows) if rows else [empty])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
