@@ -54,7 +54,7 @@ class _Form:
         self.envelope = envelope = session.envelopes.of(message)
         own = own_headers(message)
         mandatory = not destination.is_broadcast  # its receivers come and go
-        [(exchange, routing_key)] = kombu_topology.addresses(session.connection, destination)
+        [(exchange, routing_key)] = kombu_topology.addresses(session.broker, destination)
         arguments = dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
         self.method = self._framed(METHOD, dumps("BB", spec.Basic.Publish) + arguments)
         self.content = dumps("ss", (envelope.content_type, envelope.content_encoding))
