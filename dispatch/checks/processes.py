@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, router
 
-from dispatch import health
+from dispatch import health, registry
 from dispatch.core.printable import one_line
 from dispatch.exceptions import ConfigurationError
-from dispatch.models import Process, RegistryVersion
+from dispatch.models import Process
 
 IDS = {
     "relay": "dispatch.W023",
@@ -31,11 +31,7 @@ def check_processes(*, databases: Sequence[str] | None = None, **_: Any) -> list
 
 def _problems(using: str) -> list[CheckMessage]:
     try:
-        with connections[using].cursor() as cursor:
-            tables = connections[using].introspection.table_names(cursor)
-        if not {Process._meta.db_table, RegistryVersion._meta.db_table} <= set(tables):
-            return []
-        problems = list(health.look(using).problems())
+        problems = list(health.look(using).problems()) if registry.has_tables(using) else []
     except (DatabaseError, ConfigurationError):
         return []  # a migration is pending, of which this check must not keep anyone; the settings have a check
     where = "" if using == "default" else f"Database {using!r}: "
