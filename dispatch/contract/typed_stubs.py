@@ -12,15 +12,14 @@ from dispatch.core import manifest as documents
 from dispatch.core.python_source import layout
 from dispatch.core.python_source.names import Names, class_name, identifier
 from dispatch.core.python_source.signatures import Argument, Signature, signature
-from dispatch.core.python_source.types import SOURCES, Annotations, Document, joined, quoted
+from dispatch.core.python_source.types import Annotations, Document, joined, quoted
 from dispatch.core.redaction import shorten
 from dispatch.core.schema.parameters import Parameters
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import TaskDefinition
 
 LONGEST_DEFAULT = 30
-ALWAYS = {"annotations": "__future__", "Final": "typing", "sender": "dispatch.api"}
-DEPRECATED = {"deprecated": "dispatch.api"}
+ALWAYS = {"annotations", "Final", "sender"}
 HEADER = '''\
 # Written by `manage.py dispatch stubs`: do not edit, run it again when a worker has changed.
 # fmt: off
@@ -64,7 +63,7 @@ def offered(manifest: documents.Manifest) -> list[Offer]:
 def module(offers: Iterable[Offer]) -> str:
     """Return the text of the module. Equal offers give equal texts, whatever their order."""
     tasks = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
-    names = Names([*SOURCES, *ALWAYS, *DEPRECATED])
+    names = Names(layout.IMPORTED)
     functions = names.claim_short(tasks)
     constants = {name: _constant(short, names) for name, short in functions.items()}
     owners = {name: Document(class_name(functions[name]), task.parameters) for name, task in tasks.items()}
@@ -98,10 +97,9 @@ def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
     for each in types.definitions.values():
         used |= layout.identifiers(each.expressions) | {"TypedDict" if each.fields else "TypeAlias"}
         used |= {"NotRequired"} if any(not key.required for key in each.fields) else set()
-    sources = {name: SOURCES[name] for name in used & SOURCES.keys()} | ALWAYS
     if any(stub.task.deprecated is not None for stub in stubs):
-        sources |= DEPRECATED
-    return layout.imports(sources, own="dispatch")
+        used.add("deprecated")
+    return layout.imports(used | ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)
