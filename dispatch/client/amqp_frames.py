@@ -36,7 +36,6 @@ class Frames:
         self._forms: dict[tuple[Shared, Destination, bool], _Form] = {}
 
     def of(self, parcel: Parcel) -> bytes:
-        """Return the frames of a message."""
         key = parcel.message.shared, parcel.destination, parcel.message.expires is None
         if (form := self._forms.get(key)) is None:
             form = _Form(self.session, parcel)

@@ -89,7 +89,6 @@ def consumable(broker: Broker, table: RoutingTable, queue: Queue) -> list[kombu.
 
 
 def kombu_exchange(exchange: Exchange) -> kombu.Exchange:
-    """Return kombu's exchange for one of the registry."""
     return kombu.Exchange(
         exchange.name,
         type=exchange.type,

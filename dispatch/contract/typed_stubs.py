@@ -53,7 +53,6 @@ def registered() -> list[Offer]:
 
 
 def offered(manifest: documents.Manifest) -> list[Offer]:
-    """Return what a manifest has."""
     return [
         Offer(task.name, task.description, task.parameters, task.deprecated, task.sensitive)
         for task in manifest.tasks

@@ -54,7 +54,6 @@ class WithTarget(RegistryModel):
             raise ValidationError({"routing_key": _("A routing key needs an exchange to be published to.")})
 
     def target(self) -> routing.Target:
-        """Return what this row asks for."""
         return routing.Target(
             queue=self.queue.name if self.queue else None,
             exchange=self.exchange.name if self.exchange else None,
@@ -278,6 +277,5 @@ class TaskDefinition(WithTarget):
                 raise ValidationError({name: f"{lacking}."})
 
     def options(self) -> dict[str, Any]:
-        """Return the options that this definition sets."""
         values = {name: getattr(self, name) for name in self.OPTIONS}
         return {name: value for name, value in values.items() if value not in (None, "")}

@@ -33,7 +33,6 @@ class Routes:
         self.leftovers = topology.leftovers
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows in their order."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for kind, pattern, value in self._flat():
             whose = f"route {pattern!r} ({kind})"

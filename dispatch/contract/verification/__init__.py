@@ -39,12 +39,10 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
-        """How many findings are warnings."""
         return len(self.findings) - self.errors
 
 

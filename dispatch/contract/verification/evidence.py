@@ -70,7 +70,6 @@ def newest(*words: Iterable[Offer]) -> list[Offer]:
 
 
 def consumers(offers: Iterable[Offer]) -> dict[str, list[Offer]]:
-    """Return who consumes each queue."""
     found: dict[str, list[Offer]] = {}
     for offer in offers:
         for name in {queue.name for queue in offer.queues}:

@@ -66,7 +66,6 @@ class Command(BaseCommand):
     help = "Relay messages to Celery, collect results, keep the registry and the worker in step."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Let each module add its parser."""
         parser.set_defaults(unusable=1)
         subparsers = add_choice(parser, "subcommand", parser_class=_Subparser)
         for module in SUBCOMMANDS:

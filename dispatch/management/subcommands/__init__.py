@@ -38,7 +38,6 @@ def add_database(
     dest: str = "database",
     default: str | None = DEFAULT_DB_ALIAS,
 ) -> None:
-    """Add ``--database ALIAS``."""
     choices = tuple(connections)
     parser.add_argument("--database", dest=dest, default=default, choices=choices, metavar="ALIAS", help=text)
 

@@ -47,7 +47,6 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
-    """Write the document to a file or to standard output."""
     write_document(command, options["file"], document.export(_database()), "configuration")
 
 

@@ -19,7 +19,6 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(command: BaseCommand, options: Options) -> None:
-    """Make the groups, and tell what they got."""
     made = permission_groups.make()
     write(command, options, list(map(asdict, made)), map(_line, made))
 

@@ -56,7 +56,6 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_list(command: BaseCommand, options: Options) -> None:
-    """Print a row per message."""
     found = _read(selected(options).order_by("-id").only(*COLUMNS)[: options["limit"]])
     if options["format"] == "json":
         write_json(command, [_columns(message) for message in found])
@@ -95,7 +94,6 @@ def _moment(at: Any) -> str:
 
 
 def run_show(command: BaseCommand, options: Options) -> None:
-    """Print one message."""
     [task_id] = task_ids([options["id"]])
     found = _read(OutboxMessage.objects.using(options["database"]).filter(pk=task_id))
     if not found:

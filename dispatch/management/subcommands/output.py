@@ -29,7 +29,6 @@ class Lines(OutputWrapper):
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Any = None, ending: str | None = None
     ) -> None:
-        """Write one line."""
         line = one_line(str(msg))
         line = line.encode(encoding(self), "backslashreplace").decode(encoding(self))
         self._try(lambda: super(Lines, self).write(line, style_func, ending))
@@ -42,7 +41,6 @@ class Lines(OutputWrapper):
             self.write("-" * 40)
 
     def flush(self) -> None:
-        """Write out what is buffered."""
         self._try(super().flush)
 
     def _try(self, action: Callable[[], None]) -> None:
@@ -81,13 +79,11 @@ def encoding(stream: Any) -> str:
 
 
 def write_lines(command: BaseCommand, lines: Iterable[str]) -> None:
-    """Write each text as a line of its own."""
     for line in lines:
         command.stdout.write(line)
 
 
 def write_json(command: BaseCommand, rows: Any) -> None:
-    """Write data as indented JSON."""
     write_json_text(command, json.dumps(rows, indent=2, default=str, ensure_ascii=False))
 
 

@@ -90,7 +90,6 @@ def run_explain(command: BaseCommand, options: Options) -> None:
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
-    """Write the routing document to a file or to standard output."""
     write_document(command, options["file"], sealed(contract.routing_document()), "routing")
 
 

@@ -51,7 +51,6 @@ def _add_preview(actions: Subparsers) -> None:
 
 
 def run_list(command: BaseCommand, options: Options) -> None:
-    """Print a row per trigger."""
     stored = Trigger.objects.select_related("task", "queue").prefetch_related("conditions", "arguments")
     found = [Candidate(row.spec(), row.enabled, row) for row in stored]
     found += [Candidate(each) for each in sorted(declared.values(), key=lambda each: each.name)]
