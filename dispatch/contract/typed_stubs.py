@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from dispatch.contract.odd_rows import empty_definition
-from dispatch.core import manifest as documents
+from dispatch.core.manifest import Task
 from dispatch.core.python_source import layout
 from dispatch.core.python_source.names import Names, class_name, identifier
 from dispatch.core.python_source.signatures import Argument, Signature, signature
@@ -32,36 +33,18 @@ from async code, `task.with_options(countdown=60)(…)` takes the options of `se
 '''
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the stub of one task is made of; ``deprecated`` is the reason, None where the task is not."""
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    deprecated: str | None = None
-    sensitive: tuple[str, ...] = ()
-
-
-def registered() -> list[Offer]:
+def registered() -> list[Task]:
     """Return what the registry has, without retired tasks: sending those is refused.
 
     Raises ConfigurationError for a task made by hand whose parameters are no JSON Schema.
     """
     rows = TaskDefinition.objects.filter(retired_at=None).order_by("name")
-    return [_offer(row) for row in rows]
+    return [_task(row) for row in rows]
 
 
-def offered(manifest: documents.Manifest) -> list[Offer]:
-    return [
-        Offer(task.name, task.description, task.parameters, task.deprecated, task.sensitive)
-        for task in manifest.tasks
-    ]
-
-
-def module(offers: Iterable[Offer]) -> str:
-    """Return the text of the module. Equal offers give equal texts, whatever their order."""
-    tasks = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
+def module(offers: Iterable[Task]) -> str:
+    """Return the text of the module. Equal tasks give equal texts, whatever their order."""
+    tasks = {task.name: task for task in sorted(offers, key=attrgetter("name"))}
     names = Names(layout.IMPORTED)
     functions = names.claim_short(tasks)
     constants = {name: _constant(short, names) for name, short in functions.items()}
@@ -81,14 +64,22 @@ def _constant(function: str, names: Names) -> str:
     return names.claim(name, f"{name}_TASK")
 
 
-def _offer(row: TaskDefinition) -> Offer:
+def _task(row: TaskDefinition) -> Task:
     try:
         Parameters.check_schema(row.parameters)
         if empty_definition(row):
             raise ConfigurationError("It was written past its form: correct it in the admin.")
     except ConfigurationError as error:
         raise ConfigurationError(f"No stub can be written for {row.name!r}: {error}") from None
-    return Offer(row.name, row.description, row.parameters, row.deprecated, tuple(row.sensitive_parameters))
+    return Task(
+        row.name,
+        row.description,
+        row.parameters,
+        row.returns,
+        row.worker_options,
+        row.deprecated,
+        tuple(row.sensitive_parameters),
+    )
 
 
 def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
@@ -105,7 +96,7 @@ def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
 class _Stub:
     """One function of the module: a task's signature in Python."""
 
-    task: Offer
+    task: Task
     name: str
     constant: str
     signature: Signature
@@ -113,7 +104,7 @@ class _Stub:
     shown: Mapping[str, str]  # the defaults that the signature shows; the docstring tells the others
 
     @classmethod
-    def make(cls, task: Offer, name: str, constant: str, owner: Document, types: Annotations) -> _Stub:
+    def make(cls, task: Task, name: str, constant: str, owner: Document, types: Annotations) -> _Stub:
         """Write the types of the task's parameters."""
         found = signature(owner.schema)
         rest = [each for each in (found.variadic, found.further) if each]
@@ -172,7 +163,7 @@ class _Stub:
                 yield f"{each.name}: {text}"
 
 
-def _has_default(task: Offer, argument: Argument) -> bool:
+def _has_default(task: Task, argument: Argument) -> bool:
     """Tell whether there is a default to be shown; that of a sensitive parameter is none of the readers' business."""
     return argument.has_default and argument.key not in task.sensitive
 

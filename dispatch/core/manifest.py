@@ -55,12 +55,12 @@ class Task:
     """
 
     name: str
-    description: str
-    parameters: Mapping[str, Any]
-    returns: Mapping[str, Any]
-    options: Mapping[str, Any]
-    deprecated: str | None
-    sensitive: tuple[str, ...]
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    returns: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    deprecated: str | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatch.contract.typed_stubs import Offer
+from dispatch.core.manifest import Task
 
 TEXT = {"type": "string"}
 ADDRESS = {
@@ -73,19 +73,19 @@ FLAGS = {
 }
 
 OFFERS = [
-    Offer("worker.tasks.everything", "Take everything there is.", EVERYTHING),
-    Offer("worker.tasks.positions", "", POSITIONS),
-    Offer("worker.tasks.flags", "Take flags.", FLAGS),
-    Offer(
+    Task("worker.tasks.everything", "Take everything there is.", EVERYTHING),
+    Task("worker.tasks.positions", "", POSITIONS),
+    Task("worker.tasks.flags", "Take flags.", FLAGS),
+    Task(
         "worker.mail.send",
         "Send mail.",
         closed({"to": TEXT}, required=["to"]),
         deprecated="use worker.post.send",
     ),
-    Offer(
+    Task(
         "worker.post.send",
         "Send post.",
         closed({"to": {"$ref": "#/$defs/Address"}}, required=["to"]) | {"$defs": {"Address": ADDRESS}},
     ),
-    Offer("print", "", {}),
+    Task("print", "", {}),
 ]

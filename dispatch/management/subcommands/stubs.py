@@ -7,7 +7,7 @@ from itertools import islice
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dispatch.contract.typed_stubs import module, offered, registered
+from dispatch.contract.typed_stubs import module, registered
 from dispatch.management.subcommands import Options, Subparsers
 from dispatch.management.subcommands.files import STANDARD, exists, named, read_text, replace_text
 from dispatch.management.subcommands.operator_input import read_manifest
@@ -52,7 +52,7 @@ def run(command: BaseCommand, options: Options) -> None:
 
 
 def _module(source: str | None) -> str:
-    offers = registered() if source is None else offered(read_manifest(source))
+    offers = registered() if source is None else read_manifest(source).tasks
     if not offers:
         where = (
             "registered: manage.py dispatch manifest sync FILE" if source is None else f"in {named(source)}"
