@@ -131,16 +131,12 @@ def _refuse_what_is_no_text(options: Options) -> None:
                 raise CommandError(f"{text} is no text in UTF-8.", returncode=options["unusable"])
 
 
-def _always(options: Options) -> bool:
-    return True
-
-
 class _Subparser(CommandParser):
     """Takes Django's common options after the subcommand too, and shows examples."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.set_defaults(needs_tables=_always, unusable=1)
+        self.set_defaults(needs_tables=lambda options: True, unusable=1)
         common = self.add_argument_group("common options")
         common.add_argument("--settings", default=SUPPRESS, help=SUPPRESS)
         common.add_argument("--pythonpath", default=SUPPRESS, help=SUPPRESS)

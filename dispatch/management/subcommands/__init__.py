@@ -44,7 +44,7 @@ def add_database(
 
 def add_choice(parser: CommandParser, dest: str, **options: Any) -> Subparsers:
     """Add the subcommands of a parser; without any of them it lists them."""
-    parser.set_defaults(run=partial(_list_choices, parser, dest), needs_tables=_never)
+    parser.set_defaults(run=partial(_list_choices, parser, dest), needs_tables=lambda options: False)
     return parser.add_subparsers(dest=dest, metavar=dest.upper(), **options)
 
 
@@ -52,7 +52,3 @@ def _list_choices(parser: CommandParser, dest: str, command: BaseCommand, option
     for line in parser.format_help().splitlines():
         command.stderr.write(line)
     raise CommandError(f"Which {dest.upper()}? They are listed above.", returncode=USAGE)
-
-
-def _never(options: Options) -> bool:
-    return False
