@@ -31,8 +31,6 @@ EVERY = 5.0
 KEPT, STEP = dt.timedelta(days=1), dt.timedelta(minutes=10)
 #: An error that did not come again for so many seconds is over; how many are told, each how long.
 ERROR_KEPT, MOST_ERRORS, ERROR_LENGTH = 600.0, 20, 1_000
-
-
 #: Nobody waited for longer: such a time is an odd row's, or an odd clock's.
 LONGEST = 366 * 86_400.0
 

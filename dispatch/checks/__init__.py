@@ -1,5 +1,5 @@
 """System checks: what is wrong with the settings or the registry, each with a hint one can act on."""
 
-from dispatch.checks import brokers, installation, outbox_rows, processes, registry_rows
+from dispatch.checks import brokers, installation, outbox, registry_rows
 
-__all__ = ["brokers", "installation", "outbox_rows", "processes", "registry_rows"]
+__all__ = ["brokers", "installation", "outbox", "registry_rows"]

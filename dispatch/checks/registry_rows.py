@@ -7,21 +7,21 @@ from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
-from django.db import DatabaseError, connections, router
+from django.db import DatabaseError, router
 
 from dispatch import registry
 from dispatch.core.printable import one_line
 from dispatch.core.redaction import shorten
-from dispatch.core.route_patterns import compile_pattern, too_long
+from dispatch.core.route_patterns import too_long
 from dispatch.core.routing import NOTHING
 from dispatch.core.schema.patterns import unread
 from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
-from dispatch.exceptions import ConfigurationError, NoDestination
-from dispatch.models import RegistryVersion, Route, TaskDefinition
+from dispatch.exceptions import NoDestination
+from dispatch.models import RegistryVersion, TaskDefinition
 from dispatch.registry import priority_warnings
 from dispatch.registry.own_places import goes_elsewhere, own_place
-from dispatch.registry.snapshot_loader import find_router
+from dispatch.registry.snapshot_loader import unusable_routes
 from dispatch.triggers.code_triggers import declared
 
 #: Names in one message.
@@ -32,11 +32,8 @@ MOST_NAMES, MOST_OWN_QUEUES = 20, 10
 def check_registry(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """dispatch.W001 to W009, W016 and W022, over the registry's rows; nothing while the tables are missing."""
     using = router.db_for_read(RegistryVersion)
-    if not databases or using not in databases:
+    if not databases or using not in databases or not registry.has_tables(using):
         return []
-    with connections[using].cursor() as cursor:
-        if RegistryVersion._meta.db_table not in connections[using].introspection.table_names(cursor):
-            return []
     try:
         snapshot = registry.current()
         found = [
@@ -136,17 +133,9 @@ def _own_queues(using: str, snapshot: registry.Snapshot) -> Iterator[CheckMessag
 
 
 def _routes(using: str) -> Iterator[CheckMessage]:
-    for route in Route.objects.using(using).filter(enabled=True):
-        try:
-            if route.kind == Route.Kind.CALLABLE:
-                find_router(route.pattern)
-            else:
-                compile_pattern(route.kind, route.pattern)
-        except ConfigurationError as error:
-            hint = "Correct or disable it in the admin; until then it is left out."
-            yield checks.Warning(
-                f"Route {route.pattern!r} cannot work: {error}", hint=hint, id="dispatch.W004"
-            )
+    for pattern, problem in unusable_routes(using):
+        hint = "Correct or disable it in the admin; until then it is left out."
+        yield checks.Warning(f"Route {pattern!r} cannot work: {problem}", hint=hint, id="dispatch.W004")
 
 
 def _given_up(snapshot: registry.Snapshot) -> Iterator[CheckMessage]:

@@ -36,7 +36,6 @@ class Frames:
         self._forms: dict[tuple[Shared, Destination, bool], _Form] = {}
 
     def of(self, parcel: Parcel) -> bytes:
-        """Return the frames of a message."""
         key = parcel.message.shared, parcel.destination, parcel.message.expires is None
         if (form := self._forms.get(key)) is None:
             form = _Form(self.session, parcel)
@@ -54,7 +53,7 @@ class _Form:
         self.envelope = envelope = session.envelopes.of(message)
         own = own_headers(message)
         mandatory = not destination.is_broadcast  # its receivers come and go
-        [(exchange, routing_key)] = kombu_topology.addresses(session.connection, destination)
+        [(exchange, routing_key)] = kombu_topology.addresses(session.broker, destination)
         arguments = dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
         self.method = self._framed(METHOD, dumps("BB", spec.Basic.Publish) + arguments)
         self.content = dumps("ss", (envelope.content_type, envelope.content_encoding))

@@ -94,11 +94,6 @@ class Session:
         """What errors on this connection mean."""
         return BrokerErrors(self.broker.alias, self.connection)
 
-    @property
-    def has_exchanges(self) -> bool:
-        """Whether the broker routes by itself (AMQP)."""
-        return kombu_topology.has_exchanges(self.connection)
-
     def close(self) -> None:
         """Let go of the connection, whatever its state."""
         with suppress(Exception):  # it is broken already, and there is nothing left to tell
@@ -114,7 +109,7 @@ class Session:
         wanted = {("queue", name) for name in destination.queues}
         wanted |= {("exchange", destination.exchange)} if destination.exchange else set()
         missing = wanted - self.declared
-        if not missing or self.table is None or not self.has_exchanges:
+        if not missing or self.table is None or not self.broker.has_exchanges:
             return
         try:
             for entity in kombu_topology.entities(self.table, destination):
@@ -166,13 +161,13 @@ class Session:
             "expiration": expiration,
             "retry": False,
         }
-        priority = kombu_topology.broker_priority(self.connection, destination.priority)
+        priority = kombu_topology.number_on(self.broker, destination.priority)
         if priority is not None:
             options["priority"] = priority
         if destination.is_broadcast:
             options["declare"] = [Exchange(destination.exchange, "fanout")]
         default_key = self.table.default.queue if self.table else None
-        for exchange, routing_key in kombu_topology.addresses(self.connection, destination, default_key):
+        for exchange, routing_key in kombu_topology.addresses(self.broker, destination, default_key):
             self.producer.publish(body, exchange=exchange, routing_key=routing_key, **options)
 
     def end(self, attempts: list[Attempt], error: Exception) -> None:
@@ -196,10 +191,10 @@ def connect(broker: Broker) -> Session:
         connection.transport_options = {**(connection.transport_options or {}), "confirm_publish": False}
     try:
         celery_apps.open_up(connection)
-        if kombu_topology.has_exchanges(connection):
+        if broker.has_exchanges:
             _bound(connection.connection)
         channel = connection.channel()
-        declaring = connection.channel() if kombu_topology.has_exchanges(connection) else channel
+        declaring = connection.channel() if broker.has_exchanges else channel
         producer = Producer(channel, auto_declare=False)
         return Session(broker, connection, channel, declaring, producer, Envelopes(broker))
     except Exception as error:  # noqa: BLE001 - drivers raise their own kinds; each means "not reached"

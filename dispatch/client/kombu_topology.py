@@ -12,13 +12,8 @@ from dispatch.core.priority_order import number_on_redis
 from dispatch.core.routing import Destination, Exchange, Queue, RoutingTable
 
 
-def has_exchanges(connection: kombu.Connection) -> bool:
-    """Tell whether the broker routes by itself (AMQP), or the registry must (Redis and the other virtual ones)."""
-    return bool(connection.transport.driver_type == "amqp")
-
-
 def addresses(
-    connection: kombu.Connection, destination: Destination, default_key: str | None = None
+    broker: Broker, destination: Destination, default_key: str | None = None
 ) -> list[tuple[str, str]]:
     """Return the (exchange, routing key) pairs to publish to.
 
@@ -27,23 +22,16 @@ def addresses(
     name ends in the key under which a worker listens: none; or, with Celery's ``Broadcast``, its default routing key,
     which is the name of its default queue. Nobody listens to both.
     """
-    if has_exchanges(connection):
+    if broker.has_exchanges:
         return [(destination.exchange, destination.routing_key)]
     keys = [""] if destination.is_broadcast else []
-    if keys and connection.transport.driver_type == "redis":
+    if keys and broker.is_urgent_low:
         keys += filter(None, [destination.routing_key or default_key])
     return [(destination.exchange, key) for key in keys] + [("", queue) for queue in destination.queues]
 
 
-def broker_priority(connection: kombu.Connection, priority: int | None) -> int | None:
-    """Return the number the broker understands; on Redis 0 is most urgent."""
-    if priority is None or connection.transport.driver_type != "redis":
-        return priority
-    return number_on_redis(priority)
-
-
 def number_on(broker: Broker, priority: int | None) -> int | None:
-    """Return :func:`broker_priority` without a connection, for those who only want to know."""
+    """Return the number the broker understands; on Redis 0 is most urgent."""
     return number_on_redis(priority) if broker.is_urgent_low and priority is not None else priority
 
 
@@ -76,13 +64,13 @@ def declarable(table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
     ]
 
 
-def consumable(connection: kombu.Connection, table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
+def consumable(broker: Broker, table: RoutingTable, queue: Queue) -> list[kombu.Queue]:
     """Return kombu's queues for a queue as a worker consumes it, one per binding.
 
     On brokers without exchanges the relay puts a message to a fanout exchange into each bound queue itself; and a queue
     that is bound to such an exchange there listens to the broadcast alone: its own list is read no more.
     """
-    if has_exchanges(connection):
+    if broker.has_exchanges:
         return declarable(table, queue)
     bindings = tuple(b for b in queue.bindings if table.exchanges[b.exchange].type != "fanout")
     if bindings or not queue.bindings:
@@ -101,7 +89,6 @@ def consumable(connection: kombu.Connection, table: RoutingTable, queue: Queue) 
 
 
 def kombu_exchange(exchange: Exchange) -> kombu.Exchange:
-    """Return kombu's exchange for one of the registry."""
     return kombu.Exchange(
         exchange.name,
         type=exchange.type,

@@ -175,10 +175,9 @@ def _let_go(way: Way) -> None:
 
 def _new(broker: Broker) -> Way:
     session = connect(broker)
-    if session.has_exchanges:
+    if broker.has_exchanges:
         return Confirming(session)
-    on_redis = session.connection.transport.driver_type == "redis"
-    return Pipelining(session) if on_redis and not repeats(session.channel) else OneByOne(session)
+    return Pipelining(session) if broker.is_urgent_low and not repeats(session.channel) else OneByOne(session)
 
 
 def _first(waiting: Sequence[Attempt], limit: int) -> list[Attempt]:

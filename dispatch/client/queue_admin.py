@@ -29,7 +29,7 @@ def declare(link: Link, table: RoutingTable, queue: Queue) -> None:
     """
     try:
         with link.channel() as channel:
-            for entity in kombu_topology.consumable(link.connection, table, queue):
+            for entity in kombu_topology.consumable(link.broker, table, queue):
                 entity.bind(channel).declare()
     except PreconditionFailed as error:
         raise QueueUnavailable(
@@ -204,7 +204,7 @@ def _peeked(link: Link, headers: Mapping[str, Any], priority: int | None, size: 
         task_id=_text(headers.get("id", "")),
         args=_text(headers.get("argsrepr", "")),
         kwargs=_text(headers.get("kwargsrepr", "")),
-        priority=kombu_topology.broker_priority(link.connection, priority),
+        priority=kombu_topology.number_on(link.broker, priority),
         size=size,
         headers={
             storable(str(name)): _value(value) for name, value in headers.items() if name not in SHOWN_APART

@@ -39,7 +39,7 @@ class Link:
     @property
     def has_exchanges(self) -> bool:
         """Tell whether the broker is an AMQP one."""
-        return kombu_topology.has_exchanges(self.connection)
+        return self.broker.has_exchanges
 
     @property
     def kind(self) -> str:

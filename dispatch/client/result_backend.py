@@ -16,7 +16,7 @@ from celery.backends.base import BaseKeyValueStoreBackend
 from celery.exceptions import SecurityError
 from celery.result import AsyncResult
 from celery.states import FAILURE, PENDING, READY_STATES, SUCCESS
-from kombu.exceptions import ContentDisallowed, DecodeError, SerializationError, SerializerNotInstalled
+from kombu.exceptions import SerializationError, SerializerNotInstalled
 from kombu.utils.encoding import bytes_to_str
 
 from dispatch.client.background_calls import within_timeout
@@ -41,10 +41,8 @@ __all__ = [
 
 #: What Celery's own code raises for a stored result that it cannot read. A backend that is away raises other kinds.
 UNREADABLE = (
-    DecodeError,
     SerializationError,
     SerializerNotInstalled,
-    ContentDisallowed,
     SecurityError,
     PickleError,
     ValueError,

@@ -182,7 +182,7 @@ def consume(link: Link, table: RoutingTable, queue: Queue, worker: str) -> None:
     The worker is told one binding: remote control cannot carry more, and the others are on the broker.
     Raises QueueUnavailable if it does not, or if it had better not.
     """
-    entity = kombu_topology.consumable(link.connection, table, queue)[0]
+    entity = kombu_topology.consumable(link.broker, table, queue)[0]
     if link.has_exchanges:
         _refuse_contradiction(link, table, entity, worker)
     _tell(link, "add_consumer", worker, _in_words_of_celery(entity))

@@ -19,11 +19,9 @@ class Change:
 
     @property
     def label(self) -> str:
-        """The row in words."""
         return label(self.section, self.key)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the change for machines."""
         columns = {name: {"before": before, "after": after} for name, (before, after) in self.columns.items()}
         return {"kind": self.section.kind, "key": list(self.key), "columns": columns}
 
@@ -56,7 +54,6 @@ class Changes:
         return bool(self.added or self.changed or self.deleted)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the changes for machines."""
         lists = {name: getattr(self, name) for name in ("added", "changed", "deleted", "kept")}
         return {name: [change.as_json() for change in changes] for name, changes in lists.items()} | {
             "unchanged": self.unchanged

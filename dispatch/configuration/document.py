@@ -71,7 +71,6 @@ class Section:
 
     @property
     def key_columns(self) -> list[str]:
-        """The columns of the natural key."""
         return [path.partition("__")[0] for path in self.model.NATURAL_KEY]
 
     def key(self, columns: Mapping[str, Any]) -> Key:
@@ -149,7 +148,6 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The row in words."""
         return label(self.section, self.key)
 
 
@@ -338,5 +336,4 @@ def _sorted(rows: dict[Key, dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def as_line(value: Any) -> str:
-    """Return a value as JSON on one line."""
     return json.dumps(value, ensure_ascii=False)

@@ -35,7 +35,6 @@ class TaskChange:
         return any(change.breaking for change in self.changes)
 
     def document(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
         changes = [asdict(change) for change in self.changes]
         return {"task": self.name, "breaking": self.breaking, "changes": changes}
 
@@ -62,7 +61,6 @@ class Difference:
         return bool(self.missing) or any(task.breaking for task in (*self.changed, *self.returned))
 
     def document(self) -> dict[str, Any]:
-        """Return what changes, as JSON has it."""
         return {
             "added": list(self.added),
             "changed": [task.document() for task in self.changed],
@@ -111,7 +109,6 @@ class Known:
 
 
 def difference(manifest: documents.Manifest, known: Known) -> Difference:
-    """Compare a manifest with the registry."""
     offered = {task.name: task for task in manifest.tasks}
     told = {name: _task(task, known, manifest.worker) for name, task in offered.items() if name in known.rows}
     handed = dict(_handed_over({*offered, *manifest.left_out}, known, manifest.worker))

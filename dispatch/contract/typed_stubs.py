@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from dispatch.contract.odd_rows import empty_definition
-from dispatch.core import manifest as documents
+from dispatch.core.manifest import Task
 from dispatch.core.python_source import layout
 from dispatch.core.python_source.names import Names, class_name, identifier
 from dispatch.core.python_source.signatures import Argument, Signature, signature
-from dispatch.core.python_source.types import SOURCES, Annotations, Document, joined, quoted
+from dispatch.core.python_source.types import Annotations, Document, joined, quoted
 from dispatch.core.redaction import shorten
 from dispatch.core.schema.parameters import Parameters
 from dispatch.core.schema.validation import check
@@ -20,8 +21,7 @@ from dispatch.exceptions import ConfigurationError
 from dispatch.models import TaskDefinition
 
 LONGEST_DEFAULT = 30
-ALWAYS = {"annotations": "__future__", "Final": "typing", "sender": "dispatch.api"}
-DEPRECATED = {"deprecated": "dispatch.api"}
+ALWAYS = {"annotations", "Final", "sender"}
 HEADER = '''\
 # Written by `manage.py dispatch stubs`: do not edit, run it again when a worker has changed.
 # fmt: off
@@ -37,39 +37,19 @@ makes a Call for `send_many`, `await task.asend(…)` sends from async code, and
 '''
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the stub of one task is made of; ``deprecated`` is the reason, None where the task is not."""
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    deprecated: str | None = None
-    sensitive: tuple[str, ...] = ()
-    returns: Mapping[str, Any] = field(default_factory=dict)
-
-
-def registered() -> list[Offer]:
+def registered() -> list[Task]:
     """Return what the registry has, without retired tasks: sending those is refused.
 
     Raises ConfigurationError for a task made by hand whose parameters or return value are no JSON Schema.
     """
     rows = TaskDefinition.objects.filter(retired_at=None).order_by("name")
-    return [_offer(row) for row in rows]
+    return [_task(row) for row in rows]
 
 
-def offered(manifest: documents.Manifest) -> list[Offer]:
-    """Return what a manifest has."""
-    return [
-        Offer(task.name, task.description, task.parameters, task.deprecated, task.sensitive, task.returns)
-        for task in manifest.tasks
-    ]
-
-
-def module(offers: Iterable[Offer]) -> str:
-    """Return the text of the module. Equal offers give equal texts, whatever their order."""
-    tasks = {offer.name: offer for offer in sorted(offers, key=lambda offer: offer.name)}
-    names = Names([*SOURCES, *ALWAYS, *DEPRECATED])
+def module(offers: Iterable[Task]) -> str:
+    """Return the text of the module. Equal tasks give equal texts, whatever their order."""
+    tasks = {task.name: task for task in sorted(offers, key=attrgetter("name"))}
+    names = Names(layout.IMPORTED)
     functions = names.claim_short(tasks)
     constants = {name: _constant(short, names) for name, short in functions.items()}
     owners = {name: Document(class_name(functions[name]), task.parameters) for name, task in tasks.items()}
@@ -94,7 +74,7 @@ def _constant(function: str, names: Names) -> str:
     return names.claim(name, f"{name}_TASK")
 
 
-def _offer(row: TaskDefinition) -> Offer:
+def _task(row: TaskDefinition) -> Task:
     try:
         Parameters.check_schema(row.parameters)
         check(row.returns)
@@ -102,8 +82,15 @@ def _offer(row: TaskDefinition) -> Offer:
             raise ConfigurationError("It was written past its form: correct it in the admin.")
     except ConfigurationError as error:
         raise ConfigurationError(f"No stub can be written for {row.name!r}: {error}") from None
-    sensitive = tuple(row.sensitive_parameters)
-    return Offer(row.name, row.description, row.parameters, row.deprecated, sensitive, row.returns)
+    return Task(
+        row.name,
+        row.description,
+        row.parameters,
+        row.returns,
+        row.worker_options,
+        row.deprecated,
+        tuple(row.sensitive_parameters),
+    )
 
 
 def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
@@ -111,17 +98,16 @@ def _imports(stubs: Iterable[_Stub], types: Annotations) -> str:
     for each in types.definitions.values():
         used |= layout.identifiers(each.expressions) | {"TypedDict" if each.fields else "TypeAlias"}
         used |= {"NotRequired"} if any(not key.required for key in each.fields) else set()
-    sources = {name: SOURCES[name] for name in used & SOURCES.keys()} | ALWAYS
     if any(stub.task.deprecated is not None for stub in stubs):
-        sources |= DEPRECATED
-    return layout.imports(sources, own="dispatch")
+        used.add("deprecated")
+    return layout.imports(used | ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stub:
     """One function of the module: a task's signature in Python."""
 
-    task: Offer
+    task: Task
     name: str
     constant: str
     signature: Signature
@@ -131,7 +117,7 @@ class _Stub:
 
     @classmethod
     def make(
-        cls, task: Offer, name: str, constant: str, owner: Document, result: Document, types: Annotations
+        cls, task: Task, name: str, constant: str, owner: Document, result: Document, types: Annotations
     ) -> _Stub:
         """Write the types of the task's parameters and of what it returns."""
         found = signature(owner.schema)
@@ -192,7 +178,7 @@ class _Stub:
                 yield f"{each.name}: {text}"
 
 
-def _has_default(task: Offer, argument: Argument) -> bool:
+def _has_default(task: Task, argument: Argument) -> bool:
     """Tell whether there is a default to be shown; that of a sensitive parameter is none of the readers' business."""
     return argument.has_default and argument.key not in task.sensitive
 

@@ -16,27 +16,15 @@ from dispatch.core.redaction import UNSENDABLE
 from dispatch.exceptions import InvalidArguments
 
 DEPTH = 64  # levels of lists and objects; JSON readers give up somewhere, Python's at about 1,000
-
-
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
 LONGEST_NUMBER = 14_000  # bits; Python neither writes nor reads numbers of more than 4,300 digits
-
-
+LARGE = 1 << 63  # beyond, a number's digits are worth counting
 CONTAINERS = frozenset([dict, list, tuple])
-
-
 TEXTS: Mapping[type, Callable[[Any], str]] = {
     uuid.UUID: str,
     **dict.fromkeys([dt.datetime, dt.date, dt.time], lambda value: value.isoformat()),
 }
-
-
-LARGE = 1 << 63  # beyond, a number's digits are worth counting
-
-
 Number = TypeVar("Number", float, decimal.Decimal)
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def to_json(value: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -55,12 +55,12 @@ class Task:
     """
 
     name: str
-    description: str
-    parameters: Mapping[str, Any]
-    returns: Mapping[str, Any]
-    options: Mapping[str, Any]
-    deprecated: str | None
-    sensitive: tuple[str, ...]
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    returns: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    deprecated: str | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +187,7 @@ def _names(entry: Mapping[str, Any], key: str, whose: str) -> tuple[str, ...]:
 
 def consumed_queues(entries: Any) -> tuple[ConsumedQueue, ...]:
     """Return the queues of a manifest, sorted by name. Raises InvalidManifest."""
-    if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
-        raise InvalidManifest(
-            f"The manifest: 'queues' must be a list of objects that each have a name, not "
-            f"{represent(entries)[:80]}. Export it anew."
-        )
+    _check_named(entries, "queues")
     queues = {
         entry["name"]: ConsumedQueue(
             entry["name"],
@@ -215,11 +211,7 @@ def _tasks(entries: list[Any]) -> tuple[Task, ...]:
 
 
 def _left_out(entries: Any) -> dict[str, str]:
-    if not isinstance(entries, list) or not all(_is_named(entry) for entry in entries):
-        raise InvalidManifest(
-            f"The manifest: 'left_out' must be a list of objects that each have a name, not "
-            f"{represent(entries)[:80]}. Export it anew."
-        )
+    _check_named(entries, "left_out")
     return {entry["name"]: _text(entry, "reason", "'left_out'") or "" for entry in entries}
 
 
@@ -232,8 +224,8 @@ def _task(entry: Any) -> Task:
     return Task(
         name=_text(entry, "name", whose) or "",
         description=_text(entry, "description", whose) or "",
-        parameters=_parameters(_object(entry, "parameters", whose), whose),
-        returns=_schema(_object(entry, "returns", whose), f"{whose}, 'returns'"),
+        parameters=_schema(Parameters.check_schema, _object(entry, "parameters", whose), whose),
+        returns=_schema(check, _object(entry, "returns", whose), f"{whose}, 'returns'"),
         options=check_options(entry.get("options", {}), whose),
         deprecated=_text(entry, "deprecated", whose),
         sensitive=_names(entry, "sensitive", whose),
@@ -258,21 +250,21 @@ def _bad_option(whose: str, name: str, wanted: str, value: Any) -> InvalidManife
     return InvalidManifest(f"{whose}: option {name!r} must be {wanted}, not {represent(value)[:40]}.")
 
 
+def _check_named(entries: Any, key: str) -> None:
+    if not isinstance(entries, list) or not all(map(_is_named, entries)):
+        raise InvalidManifest(
+            f"The manifest: {key!r} must be a list of objects that each have a name, not "
+            f"{represent(entries)[:80]}. Export it anew."
+        )
+
+
 def _is_named(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("name"), str) and bool(entry["name"])
 
 
-def _parameters(schema: dict[str, Any], whose: str) -> dict[str, Any]:
+def _schema(judge: Callable[[dict[str, Any]], None], schema: dict[str, Any], whose: str) -> dict[str, Any]:
     try:
-        Parameters.check_schema(schema)
-    except ConfigurationError as error:
-        raise InvalidManifest(f"{whose}: {error}") from None
-    return schema
-
-
-def _schema(schema: dict[str, Any], whose: str) -> dict[str, Any]:
-    try:
-        check(schema)
+        judge(schema)
     except ConfigurationError as error:
         raise InvalidManifest(f"{whose}: {error}") from None
     return schema

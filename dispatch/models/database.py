@@ -132,7 +132,10 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # not subscr
 
 
 class SecondsField(models.FloatField):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A number of seconds, by the rule of calls. For migrations it is Django's own."""
+    """A number of seconds, by the rule of calls; NULL where nothing is said. For migrations it is Django's own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs | {"null": True, "blank": True})
 
     def to_python(self, value: Any) -> Any:
         try:

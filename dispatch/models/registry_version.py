@@ -7,15 +7,29 @@ from typing import Any, ClassVar
 
 from django.core.validators import MaxValueValidator
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.signals import registry_changed
 
-PRIORITY = MaxValueValidator(HIGHEST_PRIORITY, _("Priorities go from 0 to 255."))
+_PRIORITY = MaxValueValidator(HIGHEST_PRIORITY, _("Priorities go from 0 to 255."))
 PRIORITY_HELP = _(
     "The higher, the more urgent: up to 9 on Redis, up to the queue's highest priority on RabbitMQ."
 )
+
+
+def priority_field(label: Any, help_text: Any) -> models.PositiveSmallIntegerField[int | None, int | None]:
+    """Return a column for a priority, NULL for none."""
+    return models.PositiveSmallIntegerField(
+        label, null=True, blank=True, validators=[_PRIORITY], help_text=help_text
+    )
+
+
+def priority_constraint(column: str, name: str) -> models.CheckConstraint:
+    """Return the constraint that such a column holds one of AMQP's priorities, or none."""
+    condition = Q(**{column: None}) | Q(**{f"{column}__lte": HIGHEST_PRIORITY})
+    return models.CheckConstraint(condition=condition, name=name)
 
 
 class RegistryVersion(models.Model):

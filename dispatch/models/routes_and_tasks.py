@@ -17,7 +17,7 @@ from dispatch.core.schema.parameters import Parameters
 from dispatch.core.schema.patterns import check_patterns
 from dispatch.exceptions import ConfigurationError
 from dispatch.models.database import ReadableJSON, SecondsField
-from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
+from dispatch.models.registry_version import PRIORITY_HELP, RegistryModel, priority_constraint, priority_field
 from dispatch.models.topology import Exchange, Queue
 
 
@@ -31,9 +31,7 @@ class WithTarget(RegistryModel):
         Exchange, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("exchange")
     )
     routing_key = models.CharField(_("routing key"), max_length=255, blank=True)
-    priority = models.PositiveSmallIntegerField(
-        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=PRIORITY_HELP
-    )
+    priority = priority_field(_("priority"), PRIORITY_HELP)
 
     class Meta(RegistryModel.Meta):
         abstract = True
@@ -45,10 +43,7 @@ class WithTarget(RegistryModel):
             models.CheckConstraint(
                 condition=Q(queue=None) | Q(exchange=None), name=f"{prefix}_queue_or_exchange"
             ),
-            models.CheckConstraint(
-                condition=Q(priority=None) | Q(priority__lte=routing.HIGHEST_PRIORITY),
-                name=f"{prefix}_priority",
-            ),
+            priority_constraint("priority", f"{prefix}_priority"),
         )
 
     def clean(self) -> None:
@@ -59,7 +54,6 @@ class WithTarget(RegistryModel):
             raise ValidationError({"routing_key": _("A routing key needs an exchange to be published to.")})
 
     def target(self) -> routing.Target:
-        """Return what this row asks for."""
         return routing.Target(
             queue=self.queue.name if self.queue else None,
             exchange=self.exchange.name if self.exchange else None,
@@ -188,29 +182,11 @@ class TaskDefinition(WithTarget):
         blank=True,
         help_text=_("Names whose values are masked everywhere."),
     )
-    countdown = SecondsField(
-        _("countdown"),
-        null=True,
-        blank=True,
-        help_text=_("Seconds to wait before sending."),
-    )
-    expires = SecondsField(
-        _("expires"),
-        null=True,
-        blank=True,
-        help_text=_("Seconds after which it is no longer run."),
-    )
-    time_limit = SecondsField(
-        _("time limit"),
-        null=True,
-        blank=True,
-        help_text=_("Seconds; then it is killed."),
-    )
+    countdown = SecondsField(_("countdown"), help_text=_("Seconds to wait before sending."))
+    expires = SecondsField(_("expires"), help_text=_("Seconds after which it is no longer run."))
+    time_limit = SecondsField(_("time limit"), help_text=_("Seconds; then it is killed."))
     soft_time_limit = SecondsField(
-        _("soft time limit"),
-        null=True,
-        blank=True,
-        help_text=_("Seconds; then the task is asked to stop."),
+        _("soft time limit"), help_text=_("Seconds; then the task is asked to stop.")
     )
     serializer = models.CharField(_("serializer"), max_length=16, blank=True)
     compression = models.CharField(_("compression"), max_length=16, blank=True)
@@ -301,6 +277,5 @@ class TaskDefinition(WithTarget):
                 raise ValidationError({name: f"{lacking}."})
 
     def options(self) -> dict[str, Any]:
-        """Return the options that this definition sets."""
         values = {name: getattr(self, name) for name in self.OPTIONS}
         return {name: value for name, value in values.items() if value not in (None, "")}

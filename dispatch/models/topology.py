@@ -6,14 +6,12 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.conf import DEFAULT_BROKER, conf
-from dispatch.core.routing import HIGHEST_PRIORITY
 from dispatch.exceptions import ConfigurationError
 from dispatch.models.database import ReadableJSON, TrueOrNull
-from dispatch.models.registry_version import PRIORITY, RegistryModel
+from dispatch.models.registry_version import RegistryModel, priority_constraint, priority_field
 
 
 class OnBroker(RegistryModel):
@@ -98,19 +96,13 @@ class Queue(OnBroker):
         QUORUM = "quorum", _("quorum (RabbitMQ, replicated)")
 
     queue_type = models.CharField(_("queue type"), max_length=16, choices=Type, default=Type.CLASSIC)
-    max_priority = models.PositiveSmallIntegerField(
+    max_priority = priority_field(
         _("highest priority"),
-        null=True,
-        blank=True,
-        validators=[PRIORITY],
-        help_text=_("RabbitMQ keeps priorities only in queues that were declared with a highest one."),
+        _("RabbitMQ keeps priorities only in queues that were declared with a highest one."),
     )
-    default_priority = models.PositiveSmallIntegerField(
+    default_priority = priority_field(
         _("default priority"),
-        null=True,
-        blank=True,
-        validators=[PRIORITY],
-        help_text=_("For messages without one: brokers disagree on what an unset priority means."),
+        _("For messages without one: brokers disagree on what an unset priority means."),
     )
     is_default = TrueOrNull(
         _("default queue"),
@@ -131,14 +123,8 @@ class Queue(OnBroker):
             ("purge_queue", "Can purge queues"),
         )
         constraints = (
-            models.CheckConstraint(
-                condition=Q(max_priority=None) | Q(max_priority__lte=HIGHEST_PRIORITY),
-                name="dispatch_queue_max_priority",
-            ),
-            models.CheckConstraint(
-                condition=Q(default_priority=None) | Q(default_priority__lte=HIGHEST_PRIORITY),
-                name="dispatch_queue_default_priority",
-            ),
+            priority_constraint("max_priority", "dispatch_queue_max_priority"),
+            priority_constraint("default_priority", "dispatch_queue_default_priority"),
         )
 
     def clean(self) -> None:

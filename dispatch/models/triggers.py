@@ -23,7 +23,7 @@ from dispatch.models.hookable_columns import (
     find_model,
     operators,
 )
-from dispatch.models.registry_version import PRIORITY, PRIORITY_HELP, RegistryModel
+from dispatch.models.registry_version import PRIORITY_HELP, RegistryModel, priority_constraint, priority_field
 from dispatch.models.routes_and_tasks import TaskDefinition
 from dispatch.models.topology import Queue
 
@@ -71,12 +71,8 @@ class Trigger(RegistryModel):
         verbose_name=_("queue"),
         help_text=_("Empty: where the task's routes lead."),
     )
-    priority = models.PositiveSmallIntegerField(
-        _("priority"), null=True, blank=True, validators=[PRIORITY], help_text=PRIORITY_HELP
-    )
-    countdown = SecondsField(
-        _("countdown"), null=True, blank=True, help_text=_("Seconds to wait before sending.")
-    )
+    priority = priority_field(_("priority"), PRIORITY_HELP)
+    countdown = SecondsField(_("countdown"), help_text=_("Seconds to wait before sending."))
     watched = ReadableJSON(
         _("watched fields"),
         default=list,
@@ -88,8 +84,6 @@ class Trigger(RegistryModel):
     )
     coalesce = SecondsField(
         _("coalescing window"),
-        null=True,
-        blank=True,
         help_text=_("Seconds within which the messages of one object become one, with the latest arguments."),
     )
     enabled = models.BooleanField(_("enabled"), default=True)
@@ -106,12 +100,7 @@ class Trigger(RegistryModel):
         verbose_name = _("trigger")
         verbose_name_plural = _("triggers")
         ordering = ("name",)
-        constraints = (
-            models.CheckConstraint(
-                condition=models.Q(priority=None) | models.Q(priority__lte=routing.HIGHEST_PRIORITY),
-                name="dispatch_trigger_priority",
-            ),
-        )
+        constraints = (priority_constraint("priority", "dispatch_trigger_priority"),)
 
     def __str__(self) -> str:
         return self.name

@@ -69,7 +69,6 @@ class Cache:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
         self._shared: dict[Place, Snapshot] = {}
         self._looked: dict[Place, float] = {}
         self._asked_for_tables: dict[Place, float] = {}

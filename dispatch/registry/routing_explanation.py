@@ -61,7 +61,7 @@ class _Reasoning:
         lost = [key for key in KEYS if getattr(asks, key) is not None and key not in won]
         self.decided_by |= dict.fromkeys(won, rule)
         self.target = merged
-        return Step(rule, _given(asks), _outcome(won, lost))
+        return Step(rule, asks.asked(), _outcome(won, lost))
 
 
 def rule(route: Route) -> str:
@@ -118,18 +118,14 @@ def _routes(
     decided = False
     for route in asked:
         if (name := rule(route)) not in matching:
-            yield Step(name, _given(route.target), NO_MATCH)
+            yield Step(name, route.target.asked(), NO_MATCH)
         elif decided:
-            yield Step(name, _given(route.target), NOT_REACHED)
+            yield Step(name, route.target.asked(), NOT_REACHED)
         elif (asks := route.ask(request)) is None:
             yield Step(name, {}, NOT_DECIDED)
         else:
             decided = True
             yield reasoning.weigh(name, asks)
-
-
-def _given(target: Target) -> dict[str, Any]:
-    return {key: value for key in KEYS if (value := getattr(target, key)) is not None}
 
 
 def _outcome(won: list[str], lost: list[str]) -> str:

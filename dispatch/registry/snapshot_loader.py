@@ -79,26 +79,36 @@ def _exchange(row: models.Exchange) -> routing.Exchange:
 
 
 def _routes(using: str) -> Iterator[routing.Route]:
-    for row in models.Route.objects.using(using).filter(enabled=True).select_related("queue", "exchange"):
+    for row in _route_rows(using):
         try:
             yield _route(row)
         except ConfigurationError as error:  # written past the form: one bad row must not stop every send
             logger.error("Route %r is left out: %s", row.pattern, error)
 
 
+def unusable_routes(using: str) -> Iterator[tuple[str, str]]:
+    """Yield the patterns of the routes that are left out, each with the reason."""
+    for row in _route_rows(using):
+        try:
+            _route(row)
+        except ConfigurationError as error:
+            yield row.pattern, str(error)
+
+
+def _route_rows(using: str) -> Any:
+    return models.Route.objects.using(using).filter(enabled=True).select_related("queue", "exchange")
+
+
 def _route(row: models.Route) -> routing.Route:
     if row.kind == models.Route.Kind.CALLABLE:
-        return routing.Route(row.pattern, row.kind, router=find_router(row.pattern))
+        return routing.Route(row.pattern, row.kind, router=_router(row.pattern))
     route = routing.Route(row.pattern, row.kind, row.target())
     route.matcher()
     return route
 
 
-def find_router(path: str) -> Callable[..., Any]:
-    """Return a router callable of ``DISPATCH["ROUTERS"]``; a class is made an instance, as Celery does.
-
-    Raises ConfigurationError for one that is not listed, cannot be imported or cannot be called.
-    """
+def _router(path: str) -> Callable[..., Any]:
+    """Return a router callable of ``DISPATCH["ROUTERS"]``; a class is made an instance, as Celery does."""
     if path not in conf.ROUTERS:
         raise ConfigurationError(
             f'{path} is not listed in DISPATCH["ROUTERS"]: list it, or disable the route.'

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from dispatch.core import manifest as documents
+from dispatch.core import sentences
 from dispatch.core.routing import Target
 from dispatch.core.schema.parameters import Parameters
 from dispatch.core.trigger_suppression import suppress_triggers
@@ -143,7 +144,7 @@ class Dispatched:
         messages, failures = self.messages, self.failures
         if len(messages) != count or failures:
             raise AssertionError(
-                self._explain(f"Expected {expectations.many(count)}, found {len(messages)}.")
+                self._explain(f"Expected {sentences.count(count, 'message')}, found {len(messages)}.")
             )
 
     def assert_nothing_sent(self) -> None:

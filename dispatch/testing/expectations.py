@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from django.db.models import Model
 
 from dispatch import registry
+from dispatch.core import sentences
 from dispatch.core.json_values import plain
 from dispatch.core.suggestions import suggest
 from dispatch.core.trigger_suppression import trigger_name
@@ -140,15 +141,10 @@ def _key(instance: Model) -> tuple[str, str]:
 MOST_SHOWN = 20
 
 
-def many(count: int) -> str:
-    """Return a number of messages in words."""
-    return "1 message" if count == 1 else f"{count} messages"
-
-
 def not_sent(wanted: Wanted, count: int | None, messages: Sequence[Sent]) -> str:
     """Say what was expected, how much of it was found, and in what the closest message differs."""
     found = sum(map(wanted.fits, messages))
-    expected = "at least 1 message" if count is None else many(count)
+    expected = "at least 1 message" if count is None else sentences.count(count, "message")
     of_task = [sent for sent in messages if sent.task == wanted.task]
     hint = "" if of_task else suggest(wanted.task or "", dict.fromkeys(sent.task for sent in messages))
     complaint = f"Expected {expected} {wanted}, found {found}{hint}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dispatch.contract.typed_stubs import Offer
+from dispatch.core.manifest import Task
 
 TEXT = {"type": "string"}
 ADDRESS = {
@@ -78,20 +78,20 @@ ADDRESSES = {
 }
 
 OFFERS = [
-    Offer("worker.tasks.everything", "Take everything there is.", EVERYTHING, returns=ADDRESSES),
-    Offer("worker.tasks.positions", "", POSITIONS),
-    Offer("worker.tasks.flags", "Take flags.", FLAGS, returns={"type": ["integer", "null"]}),
-    Offer(
+    Task("worker.tasks.everything", "Take everything there is.", EVERYTHING, returns=ADDRESSES),
+    Task("worker.tasks.positions", "", POSITIONS),
+    Task("worker.tasks.flags", "Take flags.", FLAGS, returns={"type": ["integer", "null"]}),
+    Task(
         "worker.mail.send",
         "Send mail.",
         closed({"to": TEXT}, required=["to"]),
         deprecated="use worker.post.send",
         returns={"type": "null"},
     ),
-    Offer(
+    Task(
         "worker.post.send",
         "Send post.",
         closed({"to": {"$ref": "#/$defs/Address"}}, required=["to"]) | {"$defs": {"Address": ADDRESS}},
     ),
-    Offer("print", "", {}),
+    Task("print", "", {}),
 ]

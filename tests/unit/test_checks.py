@@ -10,10 +10,10 @@ from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
 from django.test import override_settings
 
-from dispatch.checks import outbox_rows
+from dispatch.checks import outbox
 from dispatch.checks.brokers import SAFE_CELERY, _celery
 from dispatch.checks.installation import SQLITE_OPTIONS, check_installed, check_sqlite
-from dispatch.checks.processes import check_processes
+from dispatch.checks.outbox import check_outbox
 from dispatch.checks.registry_rows import check_registry
 from dispatch.core import url_schemes
 from dispatch.models import RegistryVersion, Route, Trigger, TriggerArgument, TriggerCondition
@@ -499,7 +499,7 @@ def test_w014_says_nothing_of_memory_nor_of_a_database_that_is_not_named(plain, 
 
 
 def test_w027_tells_of_a_large_outbox_that_nothing_prunes(settings, db, monkeypatch):
-    monkeypatch.setattr(outbox_rows, "estimated_rows", lambda model, using: 2_000_000)
+    monkeypatch.setattr(outbox, "estimated_rows", lambda model, using: 2_000_000)
     settings.DISPATCH = {"BROKERS": BROKERS}
     assert "dispatch.W027" not in on_database()
     settings.DISPATCH = {"BROKERS": BROKERS, "RETENTION": {"published": None}}
@@ -575,4 +575,4 @@ def test_the_checks_of_processes_ask_no_database_that_is_not_named_and_nothing_w
     waiting("llm", seconds=7_200)
     assert "dispatch.W023" not in messages()
     settings.DISPATCH = None
-    assert check_processes(databases=["default"]) == []
+    assert check_outbox(databases=["default"]) == []

@@ -44,8 +44,8 @@ def read(path: str, broker: Broker) -> Foreign:
     try:
         modules.load(app, leftovers)
         topology = Topology(app, broker, leftovers)
-        routes = Routes(app, path, broker, topology, leftovers).rows()
-        tasks = Tasks(app, topology, leftovers).rows()
+        routes = Routes(app, path, topology).rows()
+        tasks = Tasks(app, topology).rows()
         used = {row["exchange"] for row in [*routes, *tasks] if row.get("exchange")}
         queues, exchanges = topology.rows(used)
         leftovers.look_at(app, topology.queues)
@@ -54,7 +54,7 @@ def read(path: str, broker: Broker) -> Foreign:
             f"Celery itself cannot read the settings of {path}: {told(error)}"
         ) from error
     rows = {"exchanges": exchanges, "queues": queues, "routes": routes, "tasks": tasks}
-    return Foreign({"configuration": 1, **rows}, leftovers.sentences, leftovers.notes)
+    return Foreign({"configuration": 1, **rows}, tuple(leftovers.sentences), tuple(leftovers.notes))
 
 
 def _load(path: str) -> Celery:

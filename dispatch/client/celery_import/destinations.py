@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dispatch.client.celery_import.queues import TYPES, Topology, is_each_workers_own
-from dispatch.client.celery_import.unsupported import Leftovers
 
 KEYS = ("queue", "exchange", "exchange_type", "routing_key", "priority")
 
@@ -14,9 +13,9 @@ KEYS = ("queue", "exchange", "exchange_type", "routing_key", "priority")
 class Places:
     """Settles what is named to one queue, or to one exchange with its routing key."""
 
-    def __init__(self, topology: Topology, leftovers: Leftovers) -> None:
+    def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self.leftovers = leftovers
+        self.leftovers = topology.leftovers
 
     def target(self, given: Mapping[str, Any], whose: str) -> dict[str, Any] | None:
         """Return the columns of a route or a task definition; None where there is nothing to bring."""

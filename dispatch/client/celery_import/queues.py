@@ -60,9 +60,8 @@ class Topology:
             except KeyError:
                 return None
         elif queue.name not in self.queues:
-            dict.__setitem__(
-                self.queues, queue.name, queue
-            )  # as it is: Celery completes only those of task_queues
+            # as it is: Celery completes only those of task_queues
+            dict.__setitem__(self.queues, queue.name, queue)
         self._know(queue)
         found: kombu.Queue = queue
         return found
@@ -107,7 +106,10 @@ class Topology:
     def rows(self, used: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of queues and of exchanges; ``used`` are the exchanges that routes publish to."""
         needed = set(used)
-        queues = [row for queue in self._brought(needed) if (row := self._readable_row(queue, needed))]
+        queues = []
+        for queue in self._brought(needed):
+            with self.leftovers.unless_read(f"queue {queue.name!r} cannot be read"):
+                queues.append(self._row(queue, needed))
         exchanges = [
             self._exchange_row(self.exchanges[name]) for name in sorted(needed & self.exchanges.keys())
         ]
@@ -144,32 +146,24 @@ class Topology:
             else:
                 self.leftovers.add("a queue without a name: the broker names it, so nobody can send to it.")
 
-    def _readable_row(self, queue: kombu.Queue, needed: set[str]) -> dict[str, Any] | None:
-        try:
-            return self._row(queue, needed)
-        except Exception as error:  # noqa: BLE001 - kombu takes any object for an argument
-            self.leftovers.add(f"queue {queue.name!r} cannot be read: {told(error)}.")
-            return None
-
     def _row(self, queue: kombu.Queue, needed: set[str]) -> dict[str, Any]:
         whose = f"queue {queue.name!r}"
         self._tell_unknown(queue, UNKNOWN_OF_QUEUE, whose)
         arguments = self._arguments(queue, whose)
-        row: dict[str, Any] = {
+        is_quorum = arguments.get("x-queue-type") == QUORUM
+        queue_type = arguments.pop("x-queue-type") if is_quorum else "classic"
+        given = {} if self.default_priority is None else {"default_priority": self.default_priority}
+        return {
             "name": queue.name,
             "broker": self.broker.alias,
             "durable": bool(queue.durable),
+            "queue_type": queue_type,
+            "max_priority": self._max_priority(arguments, queue_type, whose),
+            "arguments": arguments,
+            "is_default": queue is self.default_queue,
+            **given,
+            "bindings": self._binding_rows(queue, needed),
         }
-        row["queue_type"] = (
-            arguments.pop("x-queue-type") if arguments.get("x-queue-type") == QUORUM else "classic"
-        )
-        row["max_priority"] = self._max_priority(arguments, row["queue_type"], whose)
-        row["arguments"] = arguments
-        row["is_default"] = queue is self.default_queue
-        if self.default_priority is not None:
-            row["default_priority"] = self.default_priority
-        row["bindings"] = self._binding_rows(queue, needed)
-        return row
 
     def _arguments(self, queue: kombu.Queue, whose: str) -> dict[str, Any]:
         options = {name: getattr(queue, name) for name in RABBITMQ_QUEUE_ARGUMENTS}
@@ -231,11 +225,7 @@ class Topology:
 
     def _is_implied(self, queue: kombu.Queue, found: list[Bound], needed: set[str]) -> bool:
         """A queue whose one binding is its own, as Celery makes it, needs no row for that: nor does its exchange."""
-        if (
-            [bound[:2] for bound in found] != [(queue.name, queue.name)]
-            or found[0][2]
-            or queue.name in needed
-        ):
+        if found != [(queue.name, queue.name, {})] or queue.name in needed:
             return False
         exchange = self.exchanges[queue.name]
         shared = any(

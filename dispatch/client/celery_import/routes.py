@@ -16,8 +16,6 @@ from celery.utils.imports import symbol_by_name
 
 from dispatch.client.celery_import.destinations import Places
 from dispatch.client.celery_import.queues import Topology
-from dispatch.client.celery_import.unsupported import Leftovers, told
-from dispatch.conf import Broker
 from dispatch.core.message import represent
 
 STEP = 10  # between positions, so that a route fits in between by hand
@@ -27,18 +25,14 @@ Found = tuple[str, str, Any]
 class Routes:
     """``task_routes`` as rows."""
 
-    def __init__(
-        self, app: Celery, path: str, broker: Broker, topology: Topology, leftovers: Leftovers
-    ) -> None:
+    def __init__(self, app: Celery, path: str, topology: Topology) -> None:
         self.app = app
         self.path = path
-        self.broker = broker
         self.topology = topology
-        self.places = Places(topology, leftovers)
-        self.leftovers = leftovers
+        self.places = Places(topology)
+        self.leftovers = topology.leftovers
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows in their order."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for kind, pattern, value in self._flat():
             whose = f"route {pattern!r} ({kind})"
@@ -73,14 +67,13 @@ class Routes:
                 yield "callable", path, None
 
     def _map(self, rules: Any) -> Iterator[Found]:
-        """Names first, then patterns: inside one dictionary a name beats a pattern that stands before it."""
-        try:
+        what = f"a router in task_routes that Celery itself cannot read: {represent(rules)[:80]}"
+        with self.leftovers.unless_read(what):
             MapRoute(rules)
-        except Exception as error:  # noqa: BLE001 - whatever Celery stumbles over
-            self.leftovers.add(
-                f"a router in task_routes that Celery itself cannot read: {represent(rules)[:80]}: {told(error)}."
-            )
-            return
+            yield from self._rules(rules)
+
+    def _rules(self, rules: Any) -> Iterator[Found]:
+        """Names first, then patterns: inside one dictionary a name beats a pattern that stands before it."""
         names: dict[str, Any] = {}
         patterns: dict[Any, Found] = {}
         for key, value in rules.items() if isinstance(rules, Mapping) else rules:
@@ -105,14 +98,12 @@ class Routes:
         """Return the columns of a rule's value; None where there is nothing to bring."""
         if kind == "callable":
             return {}
-        try:
+        with self.leftovers.unless_read(
+            f"{whose}: Celery itself cannot read its value {represent(value)[:80]}"
+        ):
             given = {"queue": value} if isinstance(value, str) and value else dict(value)
             return self.places.target(given, whose)
-        except Exception as error:  # noqa: BLE001 - whatever Celery stumbles over
-            self.leftovers.add(
-                f"{whose}: Celery itself cannot read its value {represent(value)[:80]}: {told(error)}."
-            )
-            return None
+        return None
 
     def _dotted(self, router: Any) -> str:
         """Return the dotted path of a router callable, "" where it has none."""

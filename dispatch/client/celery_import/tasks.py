@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 from celery import Celery
 
 from dispatch.client.celery_import.destinations import Places
 from dispatch.client.celery_import.queues import Topology
-from dispatch.client.celery_import.unsupported import Leftovers, told
 
 PLACE = ("queue", "exchange", "routing_key")
 #: Options of a task that travel with its messages, and the settings that give them where the task does not.
@@ -24,27 +22,20 @@ TRAVELLING = {
 class Tasks:
     """``@app.task(queue=…, exchange=…, routing_key=…, priority=…)`` as rows."""
 
-    def __init__(self, app: Celery, topology: Topology, leftovers: Leftovers) -> None:
+    def __init__(self, app: Celery, topology: Topology) -> None:
         self.app = app
-        self.places = Places(topology, leftovers)
+        self.places = Places(topology)
         self.topology = topology
-        self.leftovers = leftovers
+        self.leftovers = topology.leftovers
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each task that names its destination or its priority, sorted by name."""
-        tasks = [(name, task) for name, task in self.app.tasks.items() if not name.startswith("celery.")]
-        return [
-            {"name": name, **found}
-            for name, task in sorted(tasks, key=itemgetter(0))
-            if (found := self._readable_row(name, task))
-        ]
-
-    def _readable_row(self, name: str, task: Any) -> dict[str, Any]:
-        try:
-            return self._row(name, task)
-        except Exception as error:  # noqa: BLE001 - a task class may hold anything under any name
-            self.leftovers.add(f"task {name!r}: Celery itself cannot read its options: {told(error)}.")
-            return {}
+        rows = {}
+        for name in sorted(self.app.tasks):
+            if not name.startswith("celery."):
+                with self.leftovers.unless_read(f"task {name!r}: Celery itself cannot read its options"):
+                    rows[name] = self._row(name, self.app.tasks[name])
+        return [{"name": name, **found} for name, found in rows.items() if found]
 
     def _row(self, name: str, task: Any) -> dict[str, Any]:
         """Return the columns that a task decides; the others stay as they are in the registry."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -35,26 +36,24 @@ class Leftovers:
     """
 
     def __init__(self) -> None:
-        self._sentences: dict[str, None] = {}
-        self._notes: dict[str, None] = {}
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What is left out."""
-        return tuple(self._sentences)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is brought, and differs."""
-        return tuple(self._notes)
+        self.sentences: dict[str, None] = {}
+        self.notes: dict[str, None] = {}
 
     def add(self, sentence: str) -> None:
         """Tell something that is left out."""
-        self._sentences[sentence] = None
+        self.sentences[sentence] = None
 
     def note(self, sentence: str) -> None:
         """Tell a difference in what is brought."""
-        self._notes[sentence] = None
+        self.notes[sentence] = None
+
+    @contextmanager
+    def unless_read(self, what: str) -> Iterator[None]:
+        """Leave out what the block fails to read: Celery takes any object for a setting, an argument or an option."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - as above
+            self.add(f"{what}: {told(error)}.")
 
     def look_at(self, app: Celery, queues: Container[str]) -> None:
         """Tell the settings that rows do not hold, and the queues that only beat's messages name."""

@@ -18,7 +18,7 @@ from dispatch.contract.verification import (
     task_checks,
     worker_checks,
 )
-from dispatch.contract.verification.evidence import Live, Offer, TaskUse, World, from_manifest, newest
+from dispatch.contract.verification.evidence import Offer, TaskUse, World, from_manifest, newest
 from dispatch.contract.verification.findings import KINDS, Finding, Kind
 from dispatch.contract.verification.periodic_tasks import periodic_uses
 from dispatch.core import manifest as documents
@@ -39,12 +39,10 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
-        """How many findings are warnings."""
         return len(self.findings) - self.errors
 
 
@@ -72,18 +70,19 @@ def verify(
     imported = list(_imported(known))
     names = {offer.worker for offer in (*given, *imported)}
     is_ours = partial(_is_ours, snapshot=snapshot, names=names)
-    answers = live_probe.ask(snapshot.table, is_ours) if live else live_probe.Answers()
+    answers = live_probe.ask(snapshot.table, is_ours) if live else None
+    told = answers.offers if answers else []
     world = World(
         using=using,
         snapshot=snapshot,
         rows=known.rows,
         uses=(*_triggers(snapshot), *periodic_uses(snapshot), *code),
-        offers=newest((*answers.offers, *given), imported),
-        live=Live(answers.answered, answers.reached, answers.counted) if live else None,
+        offers=newest((*told, *given), imported),
+        live=answers,
         messages=messages,
     )
     parts = (*PARTS, process_checks) if processes else PARTS
-    found = [*answers.found, *(each for part in parts for each in part.check(world))]
+    found = [*(answers.found if answers else ()), *(each for part in parts for each in part.check(world))]
     kept = [
         finding for finding in found if ignore.isdisjoint((finding.id, f"{finding.id}:{finding.subject}"))
     ]

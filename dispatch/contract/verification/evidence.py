@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from django.db.models import Count
 
 from dispatch.contract.pending_messages import unsent
+from dispatch.contract.verification.findings import Finding
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.routing import Target
@@ -69,7 +70,6 @@ def newest(*words: Iterable[Offer]) -> list[Offer]:
 
 
 def consumers(offers: Iterable[Offer]) -> dict[str, list[Offer]]:
-    """Return who consumes each queue."""
     found: dict[str, list[Offer]] = {}
     for offer in offers:
         for name in {queue.name for queue in offer.queues}:
@@ -105,16 +105,19 @@ class TaskUse:
     is_periodic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
-    """The aliases of the brokers on which workers answered, and of all that could be reached.
+@dataclass(slots=True)
+class Answers:
+    """What brokers and running workers told; ``answered`` and ``reached``: where workers answered, and were asked.
 
-    ``counted`` holds the consumers of each queue, whoever they are, where the broker counts them.
+    Brokers are named by their aliases. ``counted`` holds how many consumers RabbitMQ counts at a queue, whoever they
+    are.
     """
 
-    answered: Set[str]
-    reached: Set[str]
-    counted: Mapping[str, int]
+    offers: list[Offer] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    reached: set[str] = field(default_factory=set)
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class World:
     rows: Mapping[str, TaskDefinition]
     uses: Sequence[TaskUse]
     offers: Sequence[Offer]
-    live: Live | None = None
+    live: Answers | None = None
     messages: bool = True
 
     def waiting(self, column: str) -> Iterable[tuple[str, int]]:

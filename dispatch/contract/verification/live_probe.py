@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from dispatch.client import queue_state, redis_persistence, worker_control
 from dispatch.conf import Broker, conf
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Offer, from_manifest
+from dispatch.contract.verification.evidence import Answers, Offer, from_manifest
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import manifest as documents
 from dispatch.core.manifest import ConsumedQueue
@@ -25,20 +25,6 @@ WINDOWS = {
     "no": "when its machine fails it loses what its operating system had not written yet, about 30 s",
     "": "when its machine fails it loses what its appendfsync allows, which this account may not ask for",
 }
-
-
-@dataclass(slots=True)
-class Answers:
-    """What could be learnt; ``answered`` and ``reached``: the brokers where workers answered, and were asked.
-
-    ``counted`` holds how many consumers RabbitMQ counts at a queue, whoever they are.
-    """
-
-    offers: list[Offer] = field(default_factory=list)
-    found: list[Finding] = field(default_factory=list)
-    answered: set[str] = field(default_factory=set)
-    reached: set[str] = field(default_factory=set)
-    counted: dict[str, int] = field(default_factory=dict)
 
 
 def ask(table: RoutingTable, is_ours: Callable[[Offer], bool]) -> Answers:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dispatch.conf import conf
 from dispatch.contract.verification import findings
-from dispatch.contract.verification.evidence import Live, Offer, World, consumers
+from dispatch.contract.verification.evidence import Answers, Offer, World, consumers
 from dispatch.contract.verification.findings import Finding
 from dispatch.core.manifest import ConsumedQueue
 from dispatch.core.message import represent
@@ -81,7 +81,7 @@ def _unconsumed(world: World, traffic: Mapping[str, _Traffic]) -> Iterator[Findi
             yield findings.UNCONSUMED.found(name, what=str(traffic[name]))
 
 
-def _unconsumed_now(world: World, live: Live, traffic: Mapping[str, _Traffic]) -> Iterator[Finding]:
+def _unconsumed_now(world: World, live: Answers, traffic: Mapping[str, _Traffic]) -> Iterator[Finding]:
     """Only who runs counts; a broker on which no worker answers is one finding, not one for each queue."""
     table = world.snapshot.table
     consumed = consumers(offer for offer in world.offers if offer.is_live)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.db import router
+
 from dispatch.contract.verification import findings
 from dispatch.contract.verification.evidence import World
 from dispatch.contract.verification.findings import Finding
 from dispatch.core import route_patterns, routing
 from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
-from dispatch.exceptions import ConfigurationError, NoDestination
+from dispatch.exceptions import NoDestination
 from dispatch.models import Route
-from dispatch.registry.snapshot_loader import find_router
+from dispatch.registry.snapshot_loader import unusable_routes
 
 
 def check(world: World) -> Iterator[Finding]:
@@ -51,14 +53,8 @@ def _unmatched(world: World, route: routing.Route) -> Finding:
 def _left_out(world: World) -> Iterator[Finding]:
     for route, name in world.snapshot.table.given_up.items():
         yield findings.BROKEN_ROUTE.found(route.pattern, problem=route_patterns.too_long(route.pattern, name))
-    for row in Route.objects.filter(enabled=True):
-        try:
-            if row.kind == Route.Kind.CALLABLE:
-                find_router(row.pattern)
-            else:
-                route_patterns.compile_pattern(row.kind, row.pattern)
-        except ConfigurationError as error:
-            yield findings.BROKEN_ROUTE.found(row.pattern, problem=str(error))
+    for pattern, problem in unusable_routes(router.db_for_read(Route)):
+        yield findings.BROKEN_ROUTE.found(pattern, problem=problem)
 
 
 def _destination(world: World, name: str) -> Iterator[Finding]:

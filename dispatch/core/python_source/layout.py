@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from dispatch.core.python_source.names import identifier
 from dispatch.core.python_source.types import Definition, joined, quoted
 
 WIDTH = 88
+#: The names that a module may import, in isort's order, by groups and modules; "x as y" is imported itself.
+IMPORTS = (
+    [("__future__", ("annotations",))],
+    [
+        ("datetime as dt", ("dt",)),  # so that keys may be called date and time
+        ("collections.abc", ("Mapping",)),
+        ("decimal", ("Decimal",)),
+        ("typing", ("Any", "Final", "Literal", "Never", "NotRequired", "TypeAlias", "TypedDict")),
+        ("uuid", ("UUID",)),
+    ],
+    [("dispatch.api", ("Array", "deprecated", "sender"))],
+)
+IMPORTED = tuple(name for group in IMPORTS for _, names in group for name in names)
 
 
 def header(name: str, parameters: Collection[str], returns: str) -> str:
@@ -41,20 +54,17 @@ def types(definitions: Iterable[Definition]) -> list[str]:
     return [*records, "".join(aliases)]
 
 
-def imports(sources: Mapping[str, str], *, own: str) -> str:
-    """Return the statements that import each name from its module, those of the package ``own`` at the end.
-
-    A module "x as y" is imported itself.
-    """
-    modules = sorted(
-        set(sources.values()), key=lambda module: (_group(module, own), " as " not in module, module)
+def imports(used: Collection[str]) -> str:
+    """Return the statements that import what is used of :data:`IMPORTS`."""
+    groups = (
+        "".join(
+            _import(module, found)
+            for module, names in group
+            if (found := [*filter(used.__contains__, names)])
+        )
+        for group in IMPORTS
     )
-    lines, previous = [], 0
-    for module in modules:
-        names = sorted((name for name in sources if sources[name] == module), key=_by_kind)
-        lines.append("\n" * (_group(module, own) - previous) + _import(module, names))
-        previous = _group(module, own)
-    return "".join(lines)
+    return "\n".join(filter(None, groups))
 
 
 def identifiers(expressions: Iterable[str]) -> set[str]:
@@ -130,12 +140,3 @@ def _import(module: str, names: Collection[str]) -> str:
         return line
     lines = "".join(f"    {each},\n" for each in names)
     return f"from {module} import (\n{lines})\n"
-
-
-def _group(module: str, own: str) -> int:
-    return 0 if module == "__future__" else 2 if module.partition(".")[0] == own else 1
-
-
-def _by_kind(name: str) -> tuple[bool, bool, str]:
-    """Order names as isort does: CONSTANTS, Classes, functions."""
-    return (not name.isupper(), not name[0].isupper(), name)

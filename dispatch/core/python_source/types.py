@@ -116,20 +116,6 @@ def _references(schema: Schema) -> Iterator[str]:
             yield from _references(each)
 
 
-#: Names that an expression may hold beside built-in ones and those of definitions, with the modules they come from.
-SOURCES = {
-    "Any": "typing",
-    "Array": "dispatch.api",
-    "Decimal": "decimal",
-    "Literal": "typing",
-    "Mapping": "collections.abc",
-    "Never": "typing",
-    "NotRequired": "typing",
-    "TypeAlias": "typing",
-    "TypedDict": "typing",
-    "UUID": "uuid",
-    "dt": "datetime as dt",  # so that keys may be called date and time
-}
 SCALARS = {"null": "None", "boolean": "bool", "integer": "int", "number": "float", "string": "str"}
 FORMATS = {
     "date": "dt.date",

@@ -30,11 +30,9 @@ from dispatch.management.subcommands import (
     groups,
     manifest,
     messages,
+    processes,
     queues,
-    relay,
-    results,
     routes,
-    run,
     status,
     stubs,
     triggers,
@@ -46,9 +44,7 @@ from dispatch.management.subcommands.output import ErrorLines, Lines
 from dispatch.models import TaskDefinition
 
 SUBCOMMANDS = (
-    relay,
-    results,
-    run,
+    processes,
     status,
     messages,
     manifest,
@@ -64,17 +60,12 @@ SUBCOMMANDS = (
 )
 
 
-#: They run the project's own receivers and routers, in the project's language; what the others print is English.
-PROCESSES = ("relay", "results", "run")
-
-
 class Command(BaseCommand):
     """One command with subcommands, so that a project's ``manage.py help`` gains one line."""
 
     help = "Relay messages to Celery, collect results, keep the registry and the worker in step."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Let each module add its parser."""
         parser.set_defaults(unusable=1)
         subparsers = add_choice(parser, "subcommand", parser_class=_Subparser)
         for module in SUBCOMMANDS:
@@ -97,7 +88,8 @@ class Command(BaseCommand):
         _refuse_what_is_no_text(options)
         if options["needs_tables"](options) and not registry.has_tables(_database(options)):
             raise CommandError(NO_TABLES, returncode=options["unusable"])
-        is_process = options["subcommand"] in PROCESSES
+        # They run the project's own receivers and routers, in its language; what the others print is English.
+        is_process = options["subcommand"] in processes.PROCESSES
         try:
             with nullcontext() if is_process else override("en"):
                 options["run"](self, options)
@@ -139,16 +131,12 @@ def _refuse_what_is_no_text(options: Options) -> None:
                 raise CommandError(f"{text} is no text in UTF-8.", returncode=options["unusable"])
 
 
-def _always(options: Options) -> bool:
-    return True
-
-
 class _Subparser(CommandParser):
     """Takes Django's common options after the subcommand too, and shows examples."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.set_defaults(needs_tables=_always, unusable=1)
+        self.set_defaults(needs_tables=lambda options: True, unusable=1)
         common = self.add_argument_group("common options")
         common.add_argument("--settings", default=SUPPRESS, help=SUPPRESS)
         common.add_argument("--pythonpath", default=SUPPRESS, help=SUPPRESS)

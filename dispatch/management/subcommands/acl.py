@@ -8,24 +8,20 @@ from dataclasses import asdict
 from django.core.management.base import BaseCommand
 
 from dispatch import queues
-from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.output import add_format, paragraphs, write_json, write_lines
+from dispatch.management.subcommands import Options, Subparsers, set_run
+from dispatch.management.subcommands.output import paragraphs, write
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parser."""
-    parser = subparsers.add_parser("acl", help="print the rights that this registry needs on its brokers")
-    add_format(parser)
-    parser.set_defaults(run=run)
+    set_run(
+        subparsers.add_parser("acl", help="print the rights that this registry needs on its brokers"), run
+    )
 
 
 def run(command: BaseCommand, options: Options) -> None:
     """Print the accounts of each broker: commands to be pasted, and what is to be known as comments."""
     found = queues.accounts()
-    if options["format"] == "json":
-        write_json(command, list(map(asdict, found)))
-    else:
-        write_lines(command, paragraphs(map(list, map(_lines, found))))
+    write(command, options, list(map(asdict, found)), paragraphs(map(list, map(_lines, found))))
 
 
 def _lines(found: queues.BrokerAccounts) -> Iterator[str]:

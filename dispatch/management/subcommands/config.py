@@ -16,23 +16,16 @@ from dispatch.conf import DEFAULT_BROKER, conf
 from dispatch.configuration import apply, document
 from dispatch.configuration.diff import Change, Changes
 from dispatch.exceptions import InvalidConfiguration
-from dispatch.management.subcommands import Options, Subparsers, add_choice
+from dispatch.management.subcommands import Options, Run, Subparsers, add_choice, set_run
 from dispatch.management.subcommands.files import named, read_text
 from dispatch.management.subcommands.operator_input import add_yes, agreed
-from dispatch.management.subcommands.output import (
-    add_format,
-    add_target,
-    write_document,
-    write_json,
-    write_lines,
-)
+from dispatch.management.subcommands.output import add_target, write_document, write_json, write_lines
 from dispatch.models import Queue
 
 REMARKS = {"left_out": "left out", "notes": "note"}
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parsers."""
     parser = subparsers.add_parser("config", help="export the configuration, or import one")
     actions = add_choice(parser, "action")
     export = actions.add_parser("export", help="write exchanges, queues, routes, tasks and triggers as JSON")
@@ -41,8 +34,7 @@ def add(subparsers: Subparsers) -> None:
     import_ = actions.add_parser("import", help="bring a document into the registry, all or nothing")
     import_.add_argument("file", metavar="FILE", help="as written by `config export`; - for standard input")
     import_.add_argument("--prune", action="store_true", help="delete the rows that are not in FILE")
-    _add_common(import_)
-    import_.set_defaults(run=run_import)
+    _add_common(import_, run_import)
     celery = actions.add_parser("import-celery", help="bring the routing of a Celery app")
     celery.add_argument("app", metavar="MODULE:APP", help="as for `celery -A`, for example proj.celery:app")
     celery.add_argument(
@@ -51,12 +43,10 @@ def add(subparsers: Subparsers) -> None:
         metavar="ALIAS",
         help="whose queues they are (default: %(default)s)",
     )
-    _add_common(celery)
-    celery.set_defaults(run=run_import_celery)
+    _add_common(celery, run_import_celery)
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
-    """Write the document to a file or to standard output."""
     write_document(command, options["file"], document.export(_database()), "configuration")
 
 
@@ -109,17 +99,14 @@ def _bring(
     changes = apply.preview(wanted, using, prune=prune)
     if options["format"] == "text":
         _print(command, changes, remarks, source)
-    applied = _wants(command, options, changes)
+    is_wanted = bool(changes) and not options["dry_run"]
+    applied = is_wanted and agreed(command, options, "Apply these changes?")
     if applied:
         apply.apply(wanted, using, prune=prune, expected=changes)
     if options["format"] == "json":
         write_json(command, {**changes.as_json(), **remarks, "applied": applied})
     elif changes:
         command.stdout.write("Done." if applied else "Nothing was changed.")
-
-
-def _wants(command: BaseCommand, options: Options, changes: Changes) -> bool:
-    return bool(changes) and not options["dry_run"] and agreed(command, options, "Apply these changes?")
 
 
 def _print(command: BaseCommand, changes: Changes, remarks: Mapping[str, list[str]], source: str) -> None:
@@ -165,10 +152,10 @@ def _summary(changes: Changes, remarks: Mapping[str, list[str]]) -> str:
     )
 
 
-def _add_common(parser: CommandParser) -> None:
+def _add_common(parser: CommandParser, run: Run) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would change, change nothing")
     add_yes(parser)
-    add_format(parser)
+    set_run(parser, run)
 
 
 def _database() -> str:

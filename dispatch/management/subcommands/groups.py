@@ -8,28 +8,19 @@ from django.core.management.base import BaseCommand
 
 from dispatch import permission_groups
 from dispatch.core.sentences import count
-from dispatch.management.subcommands import Options, Subparsers
-from dispatch.management.subcommands.output import add_format, write_json
+from dispatch.management.subcommands import Options, Subparsers, set_run
+from dispatch.management.subcommands.output import write
 from dispatch.permission_groups import Made
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parser."""
-    parser = subparsers.add_parser(
-        "groups", help="make the groups of users 'dispatch viewers' and 'dispatch operators'"
-    )
-    add_format(parser)
-    parser.set_defaults(run=run)
+    text = "make the groups of users 'dispatch viewers' and 'dispatch operators'"
+    set_run(subparsers.add_parser("groups", help=text), run)
 
 
 def run(command: BaseCommand, options: Options) -> None:
-    """Make the groups, and tell what they got."""
     made = permission_groups.make()
-    if options["format"] == "json":
-        write_json(command, list(map(asdict, made)))
-    else:
-        for each in made:
-            command.stdout.write(_line(each))
+    write(command, options, list(map(asdict, made)), map(_line, made))
 
 
 def _line(made: Made) -> str:

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError
 
 from dispatch import contract, registry
 from dispatch.contract.manifest_diff import TaskChange
 from dispatch.core import manifest
 from dispatch.core.sentences import enumerated
 from dispatch.core.suggestions import suggest
-from dispatch.management.subcommands import Options, Subparsers, add_choice
+from dispatch.management.subcommands import Options, Subparsers, add_choice, set_run
 from dispatch.management.subcommands.operator_input import read_manifest
-from dispatch.management.subcommands.output import add_format, write_json, write_lines
+from dispatch.management.subcommands.output import write, write_json, write_lines
 from dispatch.models import Manifest
 from dispatch.triggers.code_triggers import declared
 
@@ -24,16 +24,15 @@ MOST_SUGGESTIONS = 50
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parsers."""
     parser = subparsers.add_parser("manifest", help="import a worker manifest, or show what was imported")
     actions = add_choice(parser, "action")
-    _add_sync(actions.add_parser("sync", help="write what a manifest says of its tasks into the registry"))
+    _add_sync(actions)
     show = actions.add_parser("show", help="list the imported manifests, or write the contract as AsyncAPI 3")
-    add_format(show, "asyncapi")
-    show.set_defaults(run=run_show)
+    set_run(show, run_show, "asyncapi")
 
 
-def _add_sync(parser: CommandParser) -> None:
+def _add_sync(actions: Subparsers) -> None:
+    parser = actions.add_parser("sync", help="write what a manifest says of its tasks into the registry")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "file",
@@ -53,8 +52,7 @@ def _add_sync(parser: CommandParser) -> None:
         action="store_true",
         help="send tasks to the queues that the worker's code sets on them, where their definitions name none",
     )
-    add_format(parser)
-    parser.set_defaults(run=run_sync)
+    set_run(parser, run_sync)
 
 
 def run_sync(command: BaseCommand, options: Options) -> None:
@@ -88,15 +86,12 @@ def run_show(command: BaseCommand, options: Options) -> None:
         write_json(command, contract.asyncapi_document())
         return
     rows = list(Manifest.objects.values("worker", "version", "checksum", "imported_at", "queues", "offers"))
-    if options["format"] == "json":
-        write_json(command, rows)
-        return
-    if not rows:
-        command.stdout.write("No manifest was imported: manage.py dispatch manifest sync FILE.")
-    for row in rows:
-        command.stdout.write(
-            f"{row['imported_at']:%Y-%m-%d %H:%M}  {row['worker']} {row['version']}  {row['checksum']}"
-        )
+    lines = [
+        f"{row['imported_at']:%Y-%m-%d %H:%M}  {row['worker']} {row['version']}  {row['checksum']}"
+        for row in rows
+    ]
+    empty = "No manifest was imported: manage.py dispatch manifest sync FILE."
+    write(command, options, rows, lines or [empty])
 
 
 def _documents(options: Options) -> list[manifest.Manifest]:

@@ -14,10 +14,10 @@ from dispatch import outbox
 from dispatch.conf import conf
 from dispatch.core.sentences import count, enumerated
 from dispatch.core.setting_kinds import RETAINED
-from dispatch.management.subcommands import USAGE, Options, Subparsers, add_database
+from dispatch.management.subcommands import USAGE, Options, Run, Subparsers, add_database, set_run
 from dispatch.management.subcommands.message_filters import add_filters, age, is_narrowed, selected, task_ids
 from dispatch.management.subcommands.operator_input import add_yes, agreed, up_to
-from dispatch.management.subcommands.output import add_format, write_json
+from dispatch.management.subcommands.output import write
 from dispatch.models import OutboxMessage
 from dispatch.models.outbox_message import OutboxQuerySet
 from dispatch.outbox.lifecycle import STEP, cancellable, in_steps, requeueable
@@ -57,23 +57,25 @@ MOVES = (
 
 
 def add(actions: Subparsers) -> None:
-    """Add the parsers."""
     for move in MOVES:
         parser = actions.add_parser(move.verb, help=move.help)
-        _add_selection(parser)
-        parser.set_defaults(run=partial(run_move, move))
+        _add_selection(parser, partial(run_move, move))
     _add_revoke(actions)
     _add_prune(actions)
 
 
-def _add_selection(parser: CommandParser) -> None:
+def _add_selection(parser: CommandParser, run: Run) -> None:
     add_filters(parser)
     parser.add_argument(
         "--limit", type=up_to(MOST_MOVED), metavar="N", help="no more than these, the oldest first"
     )
+    _add_common(parser, run)
+
+
+def _add_common(parser: CommandParser, run: Run) -> None:
     add_yes(parser)
     add_database(parser)
-    add_format(parser)
+    set_run(parser, run)
 
 
 def _add_revoke(actions: Subparsers) -> None:
@@ -92,8 +94,7 @@ def _add_revoke(actions: Subparsers) -> None:
         metavar="NAME",
         help="by this one (default: %(default)s)",
     )
-    _add_selection(parser)
-    parser.set_defaults(run=run_revoke)
+    _add_selection(parser, run_revoke)
 
 
 def _add_prune(actions: Subparsers) -> None:
@@ -110,10 +111,7 @@ def _add_prune(actions: Subparsers) -> None:
     parser.add_argument(
         "--older-than", type=age, metavar="AGE", help='instead of DISPATCH["RETENTION"]: 12h, 30d'
     )
-    add_yes(parser)
-    add_database(parser)
-    add_format(parser)
-    parser.set_defaults(run=run_prune)
+    _add_common(parser, run_prune)
 
 
 def run_move(move: Move, command: BaseCommand, options: Options) -> None:
@@ -129,10 +127,8 @@ def run_move(move: Move, command: BaseCommand, options: Options) -> None:
         for step in in_steps(rows, options["limit"]):
             done += move.run(step)
             progress.tell(done)
-    if options["format"] == "json":
-        write_json(command, {move.done: done, "refused": refused})
-    else:
-        command.stdout.write(f"{count(done, 'message')} {move.done}.")
+    document = {move.done: done, "refused": refused}
+    write(command, options, document, [f"{count(done, 'message')} {move.done}."])
     problems = []
     if refused:
         told = enumerated(f"{task_id} ({status})" for task_id, status in refused.items())
@@ -169,16 +165,14 @@ def run_revoke(command: BaseCommand, options: Options) -> None:
 
 
 def _show_revoked(command: BaseCommand, options: Options, result: Revocation) -> None:
-    if options["format"] == "json":
-        sets = {name: sorted(getattr(result, name)) for name in ("workers", "problems")}
-        write_json(command, asdict(result) | sets)
-        return
-    command.stdout.write(f"{count(result.cancelled, 'message')} cancelled before being published.")
+    sets = {name: sorted(getattr(result, name)) for name in ("workers", "problems")}
+    lines = [f"{count(result.cancelled, 'message')} cancelled before being published."]
     if result.revoked:
-        workers = ", ".join(sorted(result.workers))
-        command.stdout.write(f"{count(result.revoked, 'message')} revoked; it was taken by {workers}.")
+        workers = ", ".join(sets["workers"])
+        lines.append(f"{count(result.revoked, 'message')} revoked; it was taken by {workers}.")
     if result.done:
-        command.stdout.write(f"{count(result.done, 'message')} had a result already.")
+        lines.append(f"{count(result.done, 'message')} had a result already.")
+    write(command, options, asdict(result) | sets, lines)
 
 
 def run_prune(command: BaseCommand, options: Options) -> None:
@@ -191,12 +185,10 @@ def run_prune(command: BaseCommand, options: Options) -> None:
         for deleted in Pruning(options["database"], kept).steps():
             pruned += deleted
             progress.tell(pruned)
-    if options["format"] == "json":
-        write_json(command, {"pruned": pruned})
-        return
-    command.stdout.write(f"{count(pruned, 'message')} pruned.")
+    lines = [f"{count(pruned, 'message')} pruned."]
     if not kept:
-        command.stdout.write('DISPATCH["RETENTION"] keeps these for ever: set it, or give --older-than.')
+        lines.append('DISPATCH["RETENTION"] keeps these for ever: set it, or give --older-than.')
+    write(command, options, {"pruned": pruned}, lines)
 
 
 def _retention(options: Options) -> dict[str, dt.timedelta]:

@@ -12,21 +12,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from dispatch import registry
 from dispatch.core.redaction import shorten
-from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database, message_changes
-from dispatch.management.subcommands.message_filters import (
-    add_filters,
-    selected,
-    task_ids,
+from dispatch.management.subcommands import (
+    Options,
+    Subparsers,
+    add_choice,
+    add_database,
+    message_changes,
+    set_run,
 )
+from dispatch.management.subcommands.message_filters import add_filters, selected, task_ids
 from dispatch.management.subcommands.operator_input import up_to
-from dispatch.management.subcommands.output import (
-    add_format,
-    paragraphs,
-    table,
-    write_json,
-    write_lines,
-    write_rows,
-)
+from dispatch.management.subcommands.output import paragraphs, table, write, write_json, write_rows
 from dispatch.models import OutboxMessage
 from dispatch.models.database import UNREADABLE
 from dispatch.models.outbox_message import OutboxQuerySet
@@ -44,7 +40,6 @@ TOO_DEEP = "(nested too deeply to be shown)"
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parsers."""
     parser = subparsers.add_parser("messages", help="look at what was sent, and decide what becomes of it")
     actions = add_choice(parser, "action")
     listing = actions.add_parser("list", help="the messages, newest first")
@@ -56,20 +51,16 @@ def add(subparsers: Subparsers) -> None:
     showing.add_argument("id", metavar="ID", help="its task id")
     for action, run in ((listing, run_list), (showing, run_show)):
         add_database(action)
-        add_format(action)
-        action.set_defaults(run=run)
+        set_run(action, run)
     message_changes.add(actions)
 
 
 def run_list(command: BaseCommand, options: Options) -> None:
-    """Print a row per message."""
     found = _read(selected(options).order_by("-id").only(*COLUMNS)[: options["limit"]])
     if options["format"] == "json":
         write_json(command, [_columns(message) for message in found])
-        return
-    if not found:
-        command.stdout.write("There is no such message.")
-    write_rows(command, options, [_row(message) for message in found])
+    else:
+        write_rows(command, options, [_row(message) for message in found], "There is no such message.")
 
 
 def _read(rows: OutboxQuerySet) -> list[OutboxMessage]:
@@ -103,7 +94,6 @@ def _moment(at: Any) -> str:
 
 
 def run_show(command: BaseCommand, options: Options) -> None:
-    """Print one message."""
     [task_id] = task_ids([options["id"]])
     found = _read(OutboxMessage.objects.using(options["database"]).filter(pk=task_id))
     if not found:
@@ -119,10 +109,7 @@ def run_show(command: BaseCommand, options: Options) -> None:
         "events": [asdict(event) for event in happened],
         "result": result,
     }
-    if options["format"] == "json":
-        write_json(command, document)
-    else:
-        write_lines(command, _lines(document, happened))
+    write(command, options, document, _lines(document, happened))
 
 
 def _arguments(message: OutboxMessage) -> dict[str, Any] | None:

@@ -34,7 +34,6 @@ def up_to(most: int) -> Callable[[str], int]:
 
 
 def add_yes(parser: CommandParser) -> None:
-    """Add ``--yes``."""
     parser.add_argument("--yes", action="store_true", help="do it without asking")
 
 

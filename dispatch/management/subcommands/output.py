@@ -29,7 +29,6 @@ class Lines(OutputWrapper):
     def write(  # type: ignore[override]
         self, msg: str = "", style_func: Any = None, ending: str | None = None
     ) -> None:
-        """Write one line."""
         line = one_line(str(msg))
         line = line.encode(encoding(self), "backslashreplace").decode(encoding(self))
         self._try(lambda: super(Lines, self).write(line, style_func, ending))
@@ -42,7 +41,6 @@ class Lines(OutputWrapper):
             self.write("-" * 40)
 
     def flush(self) -> None:
-        """Write out what is buffered."""
         self._try(super().flush)
 
     def _try(self, action: Callable[[], None]) -> None:
@@ -81,13 +79,11 @@ def encoding(stream: Any) -> str:
 
 
 def write_lines(command: BaseCommand, lines: Iterable[str]) -> None:
-    """Write each text as a line of its own."""
     for line in lines:
         command.stdout.write(line)
 
 
 def write_json(command: BaseCommand, rows: Any) -> None:
-    """Write data as indented JSON."""
     write_json_text(command, json.dumps(rows, indent=2, default=str, ensure_ascii=False))
 
 
@@ -120,22 +116,17 @@ def add_target(parser: CommandParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="default, and -: standard output")
 
 
-def add_format(parser: CommandParser, *further: str) -> None:
-    """Add ``--format text|json``, and further formats."""
-    parser.add_argument(
-        "--format",
-        choices=("text", "json", *further),
-        default="text",
-        help="json for machines (default: %(default)s)",
-    )
-
-
-def write_rows(command: BaseCommand, options: Options, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows in the format that ``--format`` asked for; nothing is written of an empty table."""
+def write(command: BaseCommand, options: Options, data: Any, lines: Iterable[str]) -> None:
+    """Write in the format that ``--format`` asked for: data as JSON, or lines for people."""
     if options["format"] == "json":
-        write_json(command, rows)
-    elif rows:
-        write_lines(command, table(rows))
+        write_json(command, data)
+    else:
+        write_lines(command, lines)
+
+
+def write_rows(command: BaseCommand, options: Options, rows: Sequence[Mapping[str, Any]], empty: str) -> None:
+    """Write rows as a table, or as JSON; in place of an empty table the sentence ``empty``."""
+    write(command, options, rows, table(rows) if rows else [empty])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

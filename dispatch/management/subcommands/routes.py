@@ -15,14 +15,13 @@ from dispatch.core.manifest import sealed
 from dispatch.core.priority_order import PRIORITIES
 from dispatch.core.routing import Destination, Target
 from dispatch.exceptions import NoDestination
-from dispatch.management.subcommands import Options, Subparsers, add_choice
+from dispatch.management.subcommands import Options, Subparsers, add_choice, set_run
 from dispatch.management.subcommands.output import (
-    add_format,
     add_target,
     paragraphs,
     table,
+    write,
     write_document,
-    write_json,
     write_lines,
     write_rows,
 )
@@ -31,36 +30,28 @@ from dispatch.registry.routing_explanation import KEYS, Explanation, explain
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parsers."""
     parser = subparsers.add_parser(
         "routes", help="show where tasks go, and why; write the routing for the worker"
     )
     actions = add_choice(parser, "action")
     listing = actions.add_parser("list", help="list every registered task with its destination")
-    add_format(listing)
+    set_run(listing, run_list)
     _add_offline(listing)
-    listing.set_defaults(run=run_list)
-    _add_explain(actions.add_parser("explain", help="say where a task of this name goes, step by step"))
+    _add_explain(actions)
     export = actions.add_parser("export", help="write routing.json, which the worker reads")
     add_target(export)
     export.set_defaults(run=run_export)
 
 
-def _add_explain(parser: CommandParser) -> None:
+def _add_explain(actions: Subparsers) -> None:
+    parser = actions.add_parser("explain", help="say where a task of this name goes, step by step")
     parser.add_argument("name", metavar="NAME", help="a task's name, registered or not")
-    parser.add_argument("--queue", help="as the caller would give it")
-    parser.add_argument("--exchange", help="as the caller would give it")
-    parser.add_argument("--routing-key", help="as the caller would give it")
-    parser.add_argument(
-        "--priority",
-        type=int,
-        choices=PRIORITIES,
-        metavar="0-255",
-        help="as the caller would give it",
-    )
-    add_format(parser)
+    text = "as the caller would give it"
+    for name in ("--queue", "--exchange", "--routing-key"):
+        parser.add_argument(name, help=text)
+    parser.add_argument("--priority", type=int, choices=PRIORITIES, metavar="0-255", help=text)
+    set_run(parser, run_explain)
     _add_offline(parser)
-    parser.set_defaults(run=run_explain)
 
 
 def _add_offline(parser: CommandParser) -> None:
@@ -79,16 +70,14 @@ def run_list(command: BaseCommand, options: Options) -> None:
         | {"warnings": [notes[queue] for queue in reached.get(name, ()) if queue in notes]}
         for name in sorted(snapshot.tasks)
     ]
-    if not rows and options["format"] == "text":
-        command.stdout.write("No task is registered: manage.py dispatch manifest sync FILE.")
     if options["format"] == "text":
         rows = [
             {key: "-" if value is None else value for key, value in row.items() if key != "warnings"}
             for row in rows
         ]
-    write_rows(command, options, rows)
+    write_rows(command, options, rows, "No task is registered: manage.py dispatch manifest sync FILE.")
     if options["format"] == "text":
-        _warn(command, (f"{queue}: {note}" for queue, note in notes.items()))
+        write_lines(command, _warned(f"{queue}: {note}" for queue, note in notes.items()))
 
 
 def run_explain(command: BaseCommand, options: Options) -> None:
@@ -96,21 +85,16 @@ def run_explain(command: BaseCommand, options: Options) -> None:
     call = Target(options["queue"], options["exchange"], options["routing_key"], options["priority"])
     explanation = explain(registry.current(), options["name"], call)
     warnings = list(_warnings(explanation.destination, options)) if explanation.destination else []
-    if options["format"] == "json":
-        write_json(command, _document(explanation) | {"warnings": warnings})
-    else:
-        write_lines(command, _lines(explanation))
-        _warn(command, warnings)
+    document = _document(explanation) | {"warnings": warnings}
+    write(command, options, document, [*_lines(explanation), *_warned(warnings)])
 
 
 def run_export(command: BaseCommand, options: Options) -> None:
-    """Write the routing document to a file or to standard output."""
     write_document(command, options["file"], sealed(contract.routing_document()), "routing")
 
 
-def _warn(command: BaseCommand, warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        write_lines(command, ["", f"Warning: {warning}"])
+def _warned(warnings: Iterable[str]) -> Iterator[str]:
+    return (line for warning in warnings for line in ("", f"Warning: {warning}"))
 
 
 def _row(snapshot: registry.Snapshot, name: str) -> dict[str, Any]:

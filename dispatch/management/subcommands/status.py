@@ -16,14 +16,8 @@ from dispatch import health
 from dispatch.core.seconds import EXPECTED, is_seconds
 from dispatch.core.sentences import at_most, duration
 from dispatch.health import Health, Problem, QueueLine
-from dispatch.management.subcommands import Options, Subparsers, add_database
-from dispatch.management.subcommands.output import (
-    add_format,
-    paragraphs,
-    table,
-    write_json,
-    write_lines,
-)
+from dispatch.management.subcommands import Options, Subparsers, add_database, set_run
+from dispatch.management.subcommands.output import paragraphs, table, write, write_json
 from dispatch.models import Process
 
 #: Seconds between two looks of ``--watch``.
@@ -31,7 +25,6 @@ EVERY = 2.0
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parser."""
     parser = subparsers.add_parser(
         "status", help="who relays and collects, what waits; exit 1 if that is wrong"
     )
@@ -53,8 +46,7 @@ def add(subparsers: Subparsers) -> None:
         help="for how long no process may be seen (default: 60 and what the loop may wait by the settings)",
     )
     add_database(parser, "whose outbox is looked at (default: %(default)s)")
-    add_format(parser)
-    parser.set_defaults(run=run)
+    set_run(parser, run)
 
 
 def _seconds(text: str) -> float:
@@ -95,10 +87,8 @@ def _check(command: BaseCommand, options: Options) -> None:
 def _look(command: BaseCommand, options: Options) -> list[Problem]:
     seen = health.look(options["database"])
     problems = list(seen.problems(options["max_silence"], options["max_age"]))
-    if options["format"] == "json":
-        write_json(command, _document(seen, problems))
-    else:
-        write_lines(command, paragraphs(part for part in _parts(seen, problems) if part))
+    lines = paragraphs(part for part in _parts(seen, problems) if part)
+    write(command, options, _document(seen, problems), lines)
     return problems
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 
 from django.core.management.base import BaseCommand, CommandError
 
-from dispatch.contract.typed_stubs import module, offered, registered
+from dispatch.contract.typed_stubs import module, registered
 from dispatch.management.subcommands import Options, Subparsers
 from dispatch.management.subcommands.files import STANDARD, exists, named, read_text, replace_text
 from dispatch.management.subcommands.operator_input import read_manifest
@@ -18,7 +18,6 @@ MOST_CHARACTERS = 16 * 1024 * 1024  # of a file that is there; a module of 10,00
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parser."""
     parser = subparsers.add_parser("stubs", help="write the tasks as a module of typed functions")
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="a .py file; - for standard output"
@@ -31,28 +30,29 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail unless FILE is what would be written"
     )
-    parser.set_defaults(run=run, needs_tables=_reads_the_registry)
-
-
-def _reads_the_registry(options: Options) -> bool:
-    return options["manifest"] is None
+    parser.set_defaults(run=run, needs_tables=lambda options: options["manifest"] is None)
 
 
 def run(command: BaseCommand, options: Options) -> None:
     """Write the module, or say in what the file differs from it."""
     text, name = _module(options["manifest"]), options["output"]
-    if name == STANDARD and options["check"]:
-        raise CommandError("--check compares a file: give its name with -o.")
     if name == STANDARD:
+        if options["check"]:
+            raise CommandError("--check compares a file: give its name with -o.")
         write_lines(command, text.removesuffix("\n").split("\n"))
+        return
+    found = read_text(name, MOST_CHARACTERS) if exists(name) else None
+    if found == text:
+        command.stdout.write(f"{name} is as it should be.")
     elif options["check"]:
-        _check(command, text, name, options["manifest"])
+        _tell_difference(command, found, text, options)
     else:
-        _write(command, text, name)
+        replace_text(name, text)
+        command.stdout.write(f"{name} was written.")
 
 
 def _module(source: str | None) -> str:
-    offers = registered() if source is None else offered(read_manifest(source))
+    offers = registered() if source is None else read_manifest(source).tasks
     if not offers:
         where = (
             "registered: manage.py dispatch manifest sync FILE" if source is None else f"in {named(source)}"
@@ -61,11 +61,8 @@ def _module(source: str | None) -> str:
     return module(offers)
 
 
-def _check(command: BaseCommand, text: str, name: str, source: str | None) -> None:
-    found = _read(name)
-    if found == text:
-        command.stdout.write(f"{name} is as it should be.")
-        return
+def _tell_difference(command: BaseCommand, found: str | None, text: str, options: Options) -> None:
+    name, source = options["output"], options["manifest"]
     remedy = f"manage.py dispatch stubs -o {name}{f' --manifest {source}' if source else ''}"
     if found is None:
         raise CommandError(f"{name} does not exist. Write it: {remedy}")
@@ -82,16 +79,3 @@ def _difference(found: str, text: str, name: str) -> list[str]:
     shown = list(islice(lines, MOST_LINES))
     more = sum(1 for _ in lines)
     return [*shown, f"… and {more} lines more"] if more else shown
-
-
-def _write(command: BaseCommand, text: str, name: str) -> None:
-    if _read(name) == text:
-        command.stdout.write(f"{name} is as it should be.")
-        return
-    replace_text(name, text)
-    command.stdout.write(f"{name} was written.")
-
-
-def _read(name: str) -> str | None:
-    """Return what the file holds, None where there is none."""
-    return read_text(name, MOST_CHARACTERS) if exists(name) else None

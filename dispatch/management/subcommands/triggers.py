@@ -5,37 +5,28 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError
 
 from dispatch.core import trigger_rules
 from dispatch.core.suggestions import suggest
-from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database
-from dispatch.management.subcommands.output import (
-    add_format,
-    paragraphs,
-    table,
-    write_json,
-    write_lines,
-    write_rows,
-)
+from dispatch.management.subcommands import Options, Subparsers, add_choice, add_database, set_run
+from dispatch.management.subcommands.output import paragraphs, table, write, write_rows
 from dispatch.models import Trigger
 from dispatch.triggers.code_triggers import CodeTrigger, declared
 from dispatch.triggers.preview import Body, Candidate, Preview, candidates, destination, load, preview
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parsers."""
     parser = subparsers.add_parser("triggers", help="show the triggers, and what one of them would send")
     actions = add_choice(parser, "action")
-    listing = actions.add_parser("list", help="list the triggers of the admin and those in code")
-    add_format(listing)
-    listing.set_defaults(run=run_list)
-    _add_preview(
-        actions.add_parser("preview", help="say what a trigger would send for an object; nothing is sent")
+    set_run(actions.add_parser("list", help="list the triggers of the admin and those in code"), run_list)
+    _add_preview(actions)
+
+
+def _add_preview(actions: Subparsers) -> None:
+    parser = actions.add_parser(
+        "preview", help="say what a trigger would send for an object; nothing is sent"
     )
-
-
-def _add_preview(parser: CommandParser) -> None:
     parser.add_argument("trigger", metavar="TRIGGER", help="a trigger's name, as `triggers list` prints it")
     parser.add_argument("pk", metavar="PK", help="the primary key of an object of its model")
     parser.add_argument(
@@ -56,18 +47,15 @@ def _add_preview(parser: CommandParser) -> None:
     add_database(
         parser, "where the object is (default: by the routers)", dest="object_database", default=None
     )
-    add_format(parser)
-    parser.set_defaults(run=run_preview)
+    set_run(parser, run_preview)
 
 
 def run_list(command: BaseCommand, options: Options) -> None:
-    """Print a row per trigger."""
     stored = Trigger.objects.select_related("task", "queue").prefetch_related("conditions", "arguments")
     found = [Candidate(row.spec(), row.enabled, row) for row in stored]
     found += [Candidate(each) for each in sorted(declared.values(), key=lambda each: each.name)]
-    if not found and options["format"] == "text":
-        command.stdout.write("There is no trigger: add one in the admin, or write @trigger in code.")
-    write_rows(command, options, [_row(each) for each in found])
+    empty = "There is no trigger: add one in the admin, or write @trigger in code."
+    write_rows(command, options, [_row(each) for each in found], empty)
 
 
 def run_preview(command: BaseCommand, options: Options) -> None:
@@ -76,10 +64,7 @@ def run_preview(command: BaseCommand, options: Options) -> None:
     instance = load(found.trigger, options["pk"], options["object_database"])
     event = options["event"] or found.first_event
     answer = preview(found, instance, event, _changes(options["set"]))
-    if options["format"] == "json":
-        write_json(command, asdict(answer))
-    else:
-        write_lines(command, _lines(answer))
+    write(command, options, asdict(answer), _lines(answer))
 
 
 def _choose(options: Options) -> Candidate:

@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from dispatch import contract
 from dispatch.contract import Finding, Report
 from dispatch.core.sentences import count
-from dispatch.management.subcommands import Options, Subparsers, add_database
+from dispatch.management.subcommands import Options, Subparsers, add_database, set_run
 from dispatch.management.subcommands.operator_input import read_manifest
-from dispatch.management.subcommands.output import add_format, paragraphs, shown, write_json, write_lines
+from dispatch.management.subcommands.output import paragraphs, shown, write
 from dispatch.triggers.code_triggers import task_uses
 
 WIDTH = 110
@@ -27,7 +27,6 @@ IDS = {kind.id for kind in contract.KINDS}
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add the parser."""
     parser = subparsers.add_parser(
         "verify", help="compare the registry with the workers; exit 1 where they disagree"
     )
@@ -49,8 +48,8 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="let warnings fail too")
     add_database(parser)
-    add_format(parser)
-    parser.set_defaults(run=run, unusable=UNUSABLE)
+    set_run(parser, run)
+    parser.set_defaults(unusable=UNUSABLE)
 
 
 def run(command: BaseCommand, options: Options) -> None:
@@ -63,10 +62,7 @@ def run(command: BaseCommand, options: Options) -> None:
         ignore=frozenset(options["ignore"]),
     )
     fails = bool(report.errors or (options["strict"] and report.warnings))
-    if options["format"] == "json":
-        write_json(command, _document(report, fails=fails))
-    else:
-        write_lines(command, _lines(report))
+    write(command, options, _document(report, fails=fails), _lines(report))
     if fails:
         raise CommandError(f"Registry and workers disagree: {_counts(report)}.")
     if options["format"] == "text":

@@ -4,14 +4,16 @@ import kombu
 import pytest
 
 from dispatch.client import kombu_topology
+from dispatch.conf import Broker
 from dispatch.core.routing import Binding, Exchange, Queue, RoutingTable, Target
 
+AMQP = ("amqp://host", "amqps://host", "pyamqp://host")
 REDIS = ("redis://host", "rediss://host", "redis+socket:///run/redis.sock", "sentinel://host:26379")
 VIRTUAL = (*REDIS, "memory://", "filesystem://")
 
 
-def connection(url):
-    return kombu.Connection(url)
+def broker(url):
+    return Broker("default", url)
 
 
 @pytest.fixture
@@ -31,35 +33,42 @@ def table():
 
 
 def test_amqp_routes_by_itself_and_the_others_do_not():
-    assert kombu_topology.has_exchanges(connection("amqp://host"))
-    assert not any(kombu_topology.has_exchanges(connection(url)) for url in VIRTUAL)
+    assert [broker(url).has_exchanges for url in AMQP] == [True] * len(AMQP)
+    assert [broker(url).has_exchanges for url in VIRTUAL] == [False] * len(VIRTUAL)
+
+
+@pytest.mark.parametrize("url", [*AMQP, *VIRTUAL])
+def test_the_scheme_of_a_url_tells_of_a_broker_what_kombu_s_transport_says(url):
+    driver = kombu.Connection(url).transport.driver_type
+    assert broker(url).has_exchanges == (driver == "amqp")
+    assert broker(url).is_urgent_low == (driver == "redis")
 
 
 @pytest.mark.parametrize("url", REDIS)
 @pytest.mark.parametrize(("priority", "number"), [(9, 0), (0, 9), (3, 6), (10, 0), (255, 0), (None, None)])
 def test_priorities_are_turned_round_for_redis_where_zero_is_most_urgent(url, priority, number):
-    assert kombu_topology.broker_priority(connection(url), priority) == number
+    assert kombu_topology.number_on(broker(url), priority) == number
 
 
 @pytest.mark.parametrize("priority", [0, 9, 255, None])
 def test_priorities_stay_as_they_are_for_rabbitmq(priority):
-    assert kombu_topology.broker_priority(connection("amqp://host"), priority) == priority
+    assert kombu_topology.number_on(broker("amqp://host"), priority) == priority
 
 
 def test_rabbitmq_gets_the_exchange_and_the_key(table):
     destination = table.destination(Target(exchange="media", routing_key="audio.wav"))
-    assert kombu_topology.addresses(connection("amqp://host"), destination) == [("media", "audio.wav")]
+    assert kombu_topology.addresses(broker("amqp://host"), destination) == [("media", "audio.wav")]
 
 
 @pytest.mark.parametrize("url", VIRTUAL)
 def test_a_broker_without_exchanges_gets_each_queue_that_the_registry_finds(url, table):
     destination = table.destination(Target(exchange="media", routing_key="audio.wav"))
-    assert kombu_topology.addresses(connection(url), destination) == [("", "all"), ("", "stt")]
+    assert kombu_topology.addresses(broker(url), destination) == [("", "all"), ("", "stt")]
 
 
 @pytest.mark.parametrize("url", ["amqp://host", "redis://host"])
 def test_a_queue_is_addressed_by_its_name_everywhere(url, table):
-    assert kombu_topology.addresses(connection(url), table.destination(Target(queue="stt"))) == [("", "stt")]
+    assert kombu_topology.addresses(broker(url), table.destination(Target(queue="stt"))) == [("", "stt")]
 
 
 BROADCASTS = RoutingTable(
@@ -85,25 +94,25 @@ BROADCASTS = RoutingTable(
 def test_a_broadcast_reaches_the_keys_under_which_workers_listen_and_the_bound_queues(url, key, keys):
     """On the other virtual brokers a key tells nothing apart: every copy more would be a message more."""
     destination = BROADCASTS.destination(Target(exchange="news", routing_key=key))
-    found = kombu_topology.addresses(connection(url), destination, "home")
+    found = kombu_topology.addresses(broker(url), destination, "home")
     assert found == [("news", each) for each in keys] + [("", "mixed"), ("", "news")]
 
 
 def test_rabbitmq_gets_a_broadcast_once():
     destination = BROADCASTS.destination(Target(exchange="news"))
-    assert kombu_topology.addresses(connection("amqp://host"), destination, "home") == [("news", "")]
+    assert kombu_topology.addresses(broker("amqp://host"), destination, "home") == [("news", "")]
 
 
 def test_a_worker_on_rabbitmq_consumes_a_queue_with_all_its_bindings():
-    found = kombu_topology.consumable(connection("amqp://host"), BROADCASTS, BROADCASTS.queues["mixed"])
+    found = kombu_topology.consumable(broker("amqp://host"), BROADCASTS, BROADCASTS.queues["mixed"])
     assert [queue.exchange.name for queue in found] == ["news", "media"]
 
 
 @pytest.mark.parametrize("url", VIRTUAL)
 def test_a_worker_elsewhere_consumes_the_list_into_which_the_relay_puts_broadcasts(url):
-    [mixed] = kombu_topology.consumable(connection(url), BROADCASTS, BROADCASTS.queues["mixed"])
+    [mixed] = kombu_topology.consumable(broker(url), BROADCASTS, BROADCASTS.queues["mixed"])
     assert (mixed.exchange.name, mixed.routing_key) == ("media", "a.#")
-    [news] = kombu_topology.consumable(connection(url), BROADCASTS, BROADCASTS.queues["news"])
+    [news] = kombu_topology.consumable(broker(url), BROADCASTS, BROADCASTS.queues["news"])
     assert (news.name, news.exchange.name, news.routing_key) == ("news", "", "news")
     assert news.queue_arguments == {"x-max-priority": 9}
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatch.contract.typed_stubs import HEADER, Offer, module, offered, registered
+from dispatch.contract.typed_stubs import HEADER, module, registered
 from dispatch.core import manifest
+from dispatch.core.manifest import Task
 from dispatch.exceptions import ConfigurationError
 from tests.support.offers import OFFERS, TEXT, closed
 from tests.support.registry import PARAMETERS, TASK, make_task
@@ -22,7 +23,7 @@ def body(*offers):
 
 
 def test_a_task_becomes_a_function_with_its_parameters_and_a_name():
-    offer = Offer(TASK, "Summarise a note.", PARAMETERS)
+    offer = Task(TASK, "Summarise a note.", PARAMETERS)
     assert (
         body(offer)
         == '''
@@ -58,7 +59,7 @@ def test_defaults_that_fit_stand_in_the_signature_and_others_in_the_docstring():
 
 def test_the_default_of_a_sensitive_parameter_is_not_shown():
     parameters = closed({"token": {**TEXT, "default": "s3cret"}, "list": {"default": ["s3cret"]}})
-    text = body(Offer(TASK, parameters=parameters, sensitive=("token", "list")))
+    text = body(Task(TASK, parameters=parameters, sensitive=("token", "list")))
     assert "def summarize_note(token: str = ..., list: Any = ...) -> Any:\n" in text
     assert "s3cret" not in text
 
@@ -103,8 +104,8 @@ def test_deprecated_tasks_are_marked():
     assert (
         '@sender(MAIL_SEND)\n@deprecated("use worker.post.send")\ndef mail_send(to: str) -> None:\n' in text
     )
-    assert "deprecated" not in body(Offer(TASK))
-    assert '@deprecated("its worker gives no reason")\n' in body(Offer(TASK, deprecated=""))
+    assert "deprecated" not in body(Task(TASK))
+    assert '@deprecated("its worker gives no reason")\n' in body(Task(TASK, deprecated=""))
 
 
 def test_the_order_of_the_tasks_and_of_keys_that_a_database_reorders_changes_nothing():
@@ -176,7 +177,7 @@ def test_a_manifest_offers_what_the_registry_has_after_it(db):
         ],
     }
     make_task(description="Summarise.", deprecated="gone", returns={"type": "string"})
-    assert offered(manifest.read(manifest.sealed(document))) == registered()
+    assert list(manifest.read(manifest.sealed(document)).tasks) == registered()
 
 
 # -- whatever a worker says -----------------------------------------------------------------------------
@@ -232,11 +233,11 @@ def offers(draw):
         "additionalProperties": draw(st.booleans()),
         "$defs": {"Node": draw(SCHEMAS), draw(NASTY): {}},
     }
-    return Offer(
+    return Task(
         draw(NASTY),
         draw(NASTY),
         draw(st.sampled_from([parameters, {**parameters, "x-variadic": {}}, {}])),
-        draw(st.none() | NASTY),
+        deprecated=draw(st.none() | NASTY),
         returns=draw(SCHEMAS) | {"$defs": {"Node": draw(SCHEMAS)}},
     )
 
@@ -284,5 +285,5 @@ def _is_harmless(node):
 
 
 def test_a_parameter_keeps_the_workers_name_on_the_wire():
-    text = body(Offer("a.b", parameters=closed({"class": TEXT, "__x": TEXT})))
+    text = body(Task("a.b", parameters=closed({"class": TEXT, "__x": TEXT})))
     assert '@sender(B, renamed={"class_": "class", "x": "__x"})\n' in text
