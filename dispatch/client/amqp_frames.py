@@ -60,15 +60,15 @@ class _Form:
         unset = {name: None for name, value in own.items() if value is None}
         shared = {name: value for name, value in envelope.headers.items() if name not in own}
         self.headers = dumps("F", (shared | unset,))[4:]  # without their length
-        self.names = {name: dumps("s", (name,)) + b"S" for name in own.keys() - unset.keys()}
+        self.names = {name: dumps("s", (name,)) for name in own.keys() - unset.keys()}
         self.modes = dumps("oo", (envelope.properties["delivery_mode"], destination.priority or 0))
         self.reply_to = dumps("s", (envelope.properties["reply_to"],))
 
     def filled(self, message: Message) -> bytes:
         """Return the frames of one of these messages."""
         body, own, names = self.envelope.body(message), own_headers(message), self.names
-        texts = [(name, value.encode()) for name, value in own.items() if value is not None]
-        headers = self.headers + b"".join([names[name] + _long(len(text)) + text for name, text in texts])
+        written = [names[name] + _field(value) for name, value in own.items() if value is not None]
+        headers = self.headers + b"".join(written)
         flags, end = FLAGS, self.reply_to
         if (seconds := seconds_left(message)) is not None:
             flags, end = flags | EXPIRATION_FLAG, end + _short(str(int(seconds * 1000)))
@@ -84,6 +84,14 @@ class _Form:
 
     def _framed(self, kind: int, payload: bytes) -> bytes:
         return _frame(kind, self.channel, len(payload)) + payload + END
+
+
+def _field(value: str | int) -> bytes:
+    """Return a value of a table: a text, or a number of 32 bits."""
+    if not isinstance(value, str):
+        return b"I" + _long(value)
+    text = value.encode()
+    return b"S" + _long(len(text)) + text
 
 
 def _short(text: str) -> bytes:

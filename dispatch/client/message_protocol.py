@@ -132,7 +132,6 @@ def _shared_headers(shared: Shared) -> dict[str, Any]:
         "shadow": shared.shadow,
         "eta": shared.eta and shared.eta.isoformat(),
         "group": shared.group_id,
-        "group_index": shared.group_index,
         "timelimit": [shared.time_limit, shared.soft_time_limit],
         "ignore_result": shared.ignore_result,
         "stamped_headers": list(shared.stamps) or None,

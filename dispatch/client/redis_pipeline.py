@@ -130,7 +130,7 @@ class Pipelining:
             found = self._formed(parcel)
             remember(self._forms, key, found)
         envelope, forms = found
-        gaps = {name: _quoted(value) for name, value in own_headers(message).items() if value is not None}
+        gaps = {name: _json(value) for name, value in own_headers(message).items() if value is not None}
         gaps[BODY] = base64.b64encode(envelope.body(message)).decode()
         if (seconds := seconds_left(message)) is not None:
             gaps[EXPIRATION] = str(int(seconds * 1000))
@@ -142,7 +142,10 @@ class Pipelining:
         """Let kombu publish a message in which a mark stands for all that is its own, and make gaps of the marks."""
         message, session = parcel.message, self.session
         envelope = session.envelopes.of(message)
-        own = {name: value and secrets.token_hex(16) for name, value in own_headers(message).items()}
+        own = {
+            name: None if value is None else secrets.token_hex(16)
+            for name, value in own_headers(message).items()
+        }
         body = secrets.token_bytes(16)
         seconds = None if message.expires is None else float(10**12 + secrets.randbelow(10**12))
         with _recording(session.channel) as commands:
@@ -151,6 +154,10 @@ class Pipelining:
         marks |= {base64.b64encode(body).decode(): BODY}
         marks |= {str(int(seconds * 1000)): EXPIRATION} if seconds else {}
         return envelope, [Form(name, key, _pieces(payload, marks)) for name, key, payload in commands]
+
+
+def _json(value: str | int) -> str:
+    return _quoted(value) if isinstance(value, str) else str(value)
 
 
 class _Recorder:

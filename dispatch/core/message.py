@@ -34,14 +34,13 @@ class Shared:
     link_error: Sequence[Mapping[str, Any]] = ()
     chain: Sequence[Mapping[str, Any]] = ()
     group_id: str | None = None
-    group_index: int | None = None
 
 
 class Message(NamedTuple):
     """One task message as the client publishes it.
 
     ``args`` and ``kwargs`` are JSON texts, put on the wire as they are. ``args_repr`` and ``kwargs_repr`` are
-    what Flower and the worker's log show. ``headers`` are texts that no other message need have, such as a trace's.
+    what Flower and the worker's log show. ``headers`` are what no other message need have, such as a trace's.
     Times are timezone-aware.
     """
 
@@ -52,7 +51,7 @@ class Message(NamedTuple):
     args_repr: str
     kwargs_repr: str
     expires: dt.datetime | None = None
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str | int] = {}
 
 
 def represent(value: Any) -> str:

@@ -21,9 +21,12 @@ from dispatch.relay.claims import Claimed
 
 #: Plans that are kept for one snapshot; who sends with ever new options must not fill the memory.
 MOST_PLANS = 1_000
+#: Numbers in AMQP's headers are less.
+LARGEST_NUMBER = 1 << 31
 
 
-NO_TEXTS: Mapping[str, str] = {}
+OwnHeaders = Mapping[str, str | int]
+NONE: OwnHeaders = {}
 
 
 class Expired(Exception):
@@ -56,8 +59,9 @@ class Parcels:
         Raises UnreadableMessage for a row that no call would have made, Expired, UnknownTask and NoDestination.
         """
         _check_columns(row)
-        headers, texts = (row.headers, NO_TEXTS) if row.headers == "{}" else _divided(row.headers)
-        plan = self._plan(row, headers, texts)
+        headers, own = (row.headers, NONE) if row.headers == "{}" else _divided(row.headers)
+        options, own = _without_place(row.options, own)
+        plan = self._plan(row, options, headers, own)
         args, kwargs = outbox.arguments_of(row.args, row.kwargs)
         if row.expires_at is not None:
             _check_time(plan.call, row.expires_at)
@@ -71,20 +75,18 @@ class Parcels:
             represent(tuple(shown)),
             represent(shown_by_name),
             row.expires_at,
-            texts,
+            own,
         )
         # what failed once might break a batch again, and leave the fate of the others unknown
         return Parcel(message, destination, row.attempts > 0)
 
-    def _plan(self, row: Claimed, headers: str, texts: Mapping[str, str]) -> Plan:
-        key = (
-            (row.task_name, row.options, headers, *texts) if texts else (row.task_name, row.options, headers)
-        )
+    def _plan(self, row: Claimed, options: str, headers: str, own: OwnHeaders) -> Plan:
+        key = (row.task_name, options, headers, *own) if own else (row.task_name, options, headers)
         plan = self._plans.get(key)
         if plan is None:
-            options = _parsed(row.options)
-            call = outbox.stored_call(row.task_name, options, _parsed(row.headers))
-            plan = Plan(call, options, _shared(call, options, _parsed(headers)))
+            parsed = _parsed(options)
+            call = outbox.stored_call(row.task_name, parsed, _parsed(row.headers))
+            plan = Plan(call, parsed, _shared(call, parsed, _parsed(headers)))
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
@@ -113,10 +115,21 @@ def _check_time(call: Call, expires: dt.datetime) -> None:
         raise Expired(f"Expired at {expires.isoformat()}, before it was published.")
 
 
-def _divided(text: Any) -> tuple[Any, Mapping[str, str]]:
+def _without_place(text: Any, own: OwnHeaders) -> tuple[Any, OwnHeaders]:
+    """Return options, but for the place in a group, as JSON, and the own headers with it: each part has another."""
+    if not isinstance(text, str) or '"group_index"' not in text:
+        return text, own
+    if not isinstance(options := _parsed(text), dict):
+        return text, own
+    place = options.pop("group_index", None)
+    is_place = type(place) is int and 0 <= place < LARGEST_NUMBER
+    return json.dumps(options), {**own, "group_index": place} if is_place else own
+
+
+def _divided(text: Any) -> tuple[Any, OwnHeaders]:
     """Return headers, but for those that are texts, as JSON, and these: they are what differs, such as a trace's."""
     if not isinstance(headers := _parsed(text), dict):
-        return text, NO_TEXTS
+        return text, NONE
     texts = {name: value for name, value in headers.items() if value and isinstance(value, str)}
     return json.dumps({name: value for name, value in headers.items() if name not in texts}), texts
 
@@ -139,6 +152,5 @@ def _shared(call: Call, options: Mapping[str, Any], headers: Any) -> Shared:
         link_error=signatures(call.link_error),
         chain=outbox.chain_of(options),
         group_id=options.get("group_id"),
-        group_index=options.get("group_index"),
         **{name: getattr(call, name) for name in STORED},
     )

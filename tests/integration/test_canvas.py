@@ -26,7 +26,10 @@ from dispatch.models import Binding, Exchange, OutboxMessage, Route
 from dispatch.models.outbox_message import new_task_id
 from dispatch.outbox.retention import Pruning, first_id
 from dispatch.outbox.transfer import better_place
+from dispatch.registry import current
 from dispatch.relay import Relay
+from dispatch.relay.claims import claim
+from dispatch.relay.parcels import Parcels
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, read_all
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, waiting
@@ -122,6 +125,26 @@ def test_the_messages_of_a_group_of_one_plan_tell_their_places(broker: Broker, r
     relay.drain()
     places = [message.headers["group_index"] for message in read_all(broker.url, broker.queue)]
     assert sorted(place for place in places if place is not None) == [*range(20)]
+
+
+@on_redis
+def test_the_messages_of_a_group_are_worked_out_once(broker: Broker) -> None:
+    send_group([FIRST] * 3)
+    parcels = Parcels(current())
+    messages = [parcels.of(row).message for row in claim("default", 3, 60)]
+    assert len({id(message.shared) for message in messages}) == 1
+    assert sorted(message.headers["group_index"] for message in messages) == [0, 1, 2]
+
+
+@on_redis
+@pytest.mark.parametrize("place", [-1, 1 << 31, True, "first", [5]], ids=str)
+def test_the_messages_that_have_another_place_by_hand_are_published_without_one(
+    broker: Broker, relay: Relay, place: Any
+) -> None:
+    waiting(broker.queue, args='["1", "."]', options={"group_id": "a", "group_index": place})
+    assert relay.drain() == 1
+    [message] = read_all(broker.url, broker.queue)
+    assert message.headers["group_index"] is None
 
 
 @on_redis
