@@ -85,7 +85,7 @@ def _inserted(*, messages: Sequence[OutboxMessage], using: str, **_: Any) -> Non
     connection: Any = connections[using]
     if way == "relay" or not (connection.in_atomic_block or connection.get_autocommit()):
         return None  # of commits that somebody manages by hand nobody hears
-    deliver, is_meant = (_publish, _is_due) if way == "on_commit" else (_print, _is_pending)
+    deliver, is_meant = (_publish, _is_due) if way == "on_commit" else (_print, _is_printed)
     new = [each.pk for each in messages if is_meant(each)]
     if not new:
         return None
@@ -100,13 +100,14 @@ def _leave_to_relay(error: Exception | str) -> None:
     logger.error("Messages are left to a relay: %s", redact(str(error)).strip())
 
 
-def _is_pending(message: OutboxMessage) -> bool:
-    return message.status == Status.PENDING
+def _is_printed(message: OutboxMessage) -> bool:
+    return message.status in (Status.PENDING, Status.CHAINED)
 
 
 def _is_due(message: OutboxMessage) -> bool:
     """Tell whether a message waits for nothing: no moment, and no others with which it becomes one."""
-    return _is_pending(message) and not message.coalesce_key and message.available_at <= timezone.now()
+    is_pending = message.status == Status.PENDING
+    return is_pending and not message.coalesce_key and message.available_at <= timezone.now()
 
 
 def _publish(ids: Sequence[uuid.UUID], using: str) -> None:
@@ -121,6 +122,9 @@ def _print(ids: Sequence[uuid.UUID], using: str) -> None:
     for start in range(0, len(ids), CHUNK):
         for row in rows.filter(pk__in=ids[start : start + CHUNK]).order_by("created_at", "id"):
             line = f"dispatch: {_call(row, snapshot)} {_whither(row, snapshot)}, task id {row.pk}"
+            if row.status == Status.CHAINED:  # it stays with the first of its chain
+                _write_line(f"{line}, behind the step before it")
+                continue
             mine = rows.filter(pk=row.pk, status=Status.PENDING)
             with brief_write(using):
                 is_mine = mine.update(status=Status.CANCELLED, last_error=PRINTED)

@@ -22,7 +22,15 @@ from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
 from dispatch import delivery, outbox
-from dispatch.api import Call, asend_task, message_enqueued, message_published, send_many, send_task
+from dispatch.api import (
+    Call,
+    asend_task,
+    message_enqueued,
+    message_published,
+    send_chain,
+    send_many,
+    send_task,
+)
 from dispatch.client.publisher import Publisher
 from dispatch.models import OutboxMessage, Queue, TaskDefinition, Trigger
 from dispatch.models.database import database_now
@@ -504,6 +512,16 @@ def test_a_message_is_printed_at_the_commit_and_waits_for_nobody(
     )
     message.refresh_from_db()
     assert (message.status, message.last_error) == (Status.CANCELLED, delivery.PRINTED)
+
+
+def test_the_steps_of_a_chain_are_printed_in_order(console: None, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = send_chain([Call(TASK, kwargs=ARGUMENTS), *[Call(TASK, kwargs={"text": "."})] * 2])
+    first, *later = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"task id {steps[0].pk}")
+    assert [line.rpartition(" task id ")[2] for line in later] == [
+        f"{step.pk}, behind the step before it" for step in steps[1:]
+    ]
+    assert sorted(statuses()) == [Status.CANCELLED, Status.CHAINED, Status.CHAINED]
 
 
 def test_what_waits_for_its_time_is_printed_with_it(
