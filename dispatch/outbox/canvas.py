@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from django.db import router
@@ -17,19 +19,29 @@ from django.utils import timezone
 
 from dispatch.conf import conf
 from dispatch.core.call import Call
+from dispatch.core.json_values import to_json
 from dispatch.core.priority_order import number_on_redis
 from dispatch.core.routing import Destination
-from dispatch.exceptions import InvalidOption, SendError, UnreadableMessage
+from dispatch.exceptions import InvalidArguments, InvalidOption, SendError, UnreadableMessage
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import new_task_id
-from dispatch.outbox.enqueueing import CODE, Draft, check_ids, draft, insert
+from dispatch.outbox.enqueueing import (
+    CODE,
+    Draft,
+    check_embedded,
+    check_ids,
+    check_waiting_worker,
+    draft,
+    insert,
+)
+from dispatch.outbox.lifecycle import STEP
 from dispatch.outbox.stored_calls import chain_of
 from dispatch.registry import Snapshot, current
 
 Status = OutboxMessage.Status
 #: Options that Celery's signatures write otherwise than the outbox does.
-TURNED = ("queue", "exchange", "routing_key", "priority", "stamps", "eta")
+TURNED = ("queue", "exchange", "routing_key", "priority", "stamps")
 
 
 def enqueue_chain(calls: Sequence[Call], *, using: str | None = None) -> list[OutboxMessage]:
@@ -41,9 +53,10 @@ def enqueue_chain(calls: Sequence[Call], *, using: str | None = None) -> list[Ou
     snapshot, now = current(), timezone.now()
     drafts = [_step(place, call, snapshot, now) for place, call in enumerate(calls)]
     check_ids(calls, using)
-    if len(drafts) > 1:
-        _link(drafts, calls, snapshot)
-    return insert(drafts, using)
+    if len(drafts) < 2:
+        return insert(drafts, using)
+    _link(drafts, calls, snapshot)
+    return insert(drafts, using, complete=partial(_add_headers, [each.row for each in drafts]))
 
 
 def enqueue_group(calls: Sequence[Call], *, using: str | None = None) -> list[OutboxMessage]:
@@ -62,11 +75,21 @@ def promote(using: str, roots: Iterable[tuple[str, str]]) -> None:
 
     ``roots`` are the options of the first messages, as JSON texts, and the alias of the broker.
     """
+    steps: dict[str, list[str]] = defaultdict(list)
     for options, broker in roots:
-        if '"chain"' in options and (steps := json.loads(options).get("chain")):
-            rows = OutboxMessage.objects.using(using)
-            chained = rows.filter(pk__in=map(_task_id, steps), status=Status.CHAINED)
-            chained.update(status=Status.PUBLISHED, published_at=database_now(), broker=broker)
+        if '"chain"' in options:
+            steps[broker] += map(_task_id, json.loads(options).get("chain") or ())
+    for broker, ids in steps.items():
+        for start in range(0, len(ids), STEP):
+            _promote(using, ids[start : start + STEP], broker)
+
+
+def _promote(using: str, ids: Sequence[str], broker: str) -> None:
+    chained = OutboxMessage.objects.using(using).filter(pk__in=ids, status=Status.CHAINED)
+    chained.exclude(broker=broker).update(
+        published_to=None
+    )  # where they go on another broker, its workers know
+    chained.update(status=Status.PUBLISHED, published_at=database_now(), broker=broker)
 
 
 def members(message: OutboxMessage) -> list[OutboxMessage]:
@@ -95,7 +118,7 @@ def _step(place: int, call: Call, snapshot: Snapshot, now: dt.datetime) -> Draft
                 raise InvalidOption(
                     f"{name} cannot be a moment: the worker that sends it counts from then. Give {remedy} in seconds."
                 )
-        waiting = replace(call, deliver_eta=True)  # the worker counts, and not the outbox
+        waiting = replace(call, countdown=0)  # the worker counts, and not the outbox
         if call.immutable:
             return draft(waiting, CODE, snapshot, now)
         arguments = [None, *(call.args or ())], call.kwargs or {}
@@ -115,8 +138,27 @@ def _link(drafts: Sequence[Draft], calls: Sequence[Call], snapshot: Snapshot) ->
     for row, place, call in zip(later, places[1:], calls[1:], strict=True):
         steps.append(_signature(row, place, call, snapshot))
         row.status, row.root_id, row.expires_at = Status.CHAINED, first.pk, None
-        row.published_to = asdict(place)
+        row.queue, row.published_to = place.queue, asdict(place)
     first.options = {**first.options, "chain": steps[::-1]}
+    _check_carried(drafts, chain_of(first.options))
+
+
+def _check_carried(drafts: Sequence[Draft], steps: Sequence[dict[str, Any]]) -> None:
+    """Raise InvalidArguments for what the serializer of a step that is sent before cannot write."""
+    for behind, each in enumerate(reversed(drafts)):
+        try:
+            check_embedded(each, steps[:behind])
+        except InvalidArguments as error:
+            error.add_note(f"They are those of the steps behind {each.row.task_name}, which it carries.")
+            raise
+
+
+def _add_headers(rows: Sequence[OutboxMessage]) -> None:
+    """Give later steps the headers that listeners have added to their rows, too."""
+    first, *later = rows
+    for step, row in zip(reversed(first.options["chain"]), later, strict=True):
+        if row.headers:
+            step["options"]["headers"] = row.headers
 
 
 def _destinations(drafts: Sequence[Draft]) -> list[Destination]:
@@ -135,7 +177,7 @@ def _destinations(drafts: Sequence[Draft]) -> list[Destination]:
 
 
 def _signature(row: OutboxMessage, place: Destination, call: Call, snapshot: Snapshot) -> dict[str, Any]:
-    """Return a later step as Celery writes it into the message of the first."""
+    """Return a later step as Celery writes it into the message of the first, its arguments as their JSON texts."""
     own = snapshot.tasks[call.name].options
     options = {name: value for name, value in row.options.items() if name not in TURNED}
     for name in ("countdown", "expires"):
@@ -144,12 +186,12 @@ def _signature(row: OutboxMessage, place: Destination, call: Call, snapshot: Sna
             options[name] = value
     if call.stamps:
         options |= {"stamped_headers": list(call.stamps), **row.options["stamps"]}
-    if row.headers:
-        options["headers"] = row.headers
+    if options.get("countdown"):
+        check_waiting_worker(snapshot, place, f"A countdown of {call.name}", "Give it countdown=0.")
     return {
         "task": row.task_name,
-        "args": json.loads(row.args)[not call.immutable :],
-        "kwargs": json.loads(row.kwargs),
+        "args": row.args if call.immutable else to_json(json.loads(row.args)[1:]),
+        "kwargs": row.kwargs,
         "options": {**options, **_target(place), "task_id": str(row.pk)},
         "subtask_type": None,
         "immutable": call.immutable,

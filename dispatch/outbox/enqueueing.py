@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -132,7 +132,9 @@ def draft(
     plan = _plan(call, snapshot, args, kwargs, late)
     _check_encoding(plan, args, kwargs)
     if late:
-        _check_waiting_worker(snapshot, plan.destination)
+        check_waiting_worker(
+            snapshot, plan.destination, "deliver_eta", "Leave it out: the message waits in the outbox."
+        )
     row = fresh_row(
         plan.blank,
         id=uuid.UUID(str(call.task_id)) if call.task_id else new_task_id(),
@@ -228,6 +230,14 @@ def _origin_columns(origin: Origin) -> dict[str, Any]:
     }
 
 
+def check_embedded(each: Draft, chain: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InvalidArguments for later steps that the serializer of the message that carries them cannot write."""
+    from dispatch.client import message_protocol
+
+    serializer = each.row.options.get("serializer") or conf.serializer(each.row.broker)
+    message_protocol.check_encodable(serializer, [], {}, message_protocol.embed((), (), chain))
+
+
 def _check_encoding(plan: _Plan, args: list[Any], kwargs: dict[str, Any]) -> None:
     options = plan.options
     serializer = options.get("serializer") or conf.serializer(plan.destination.broker)
@@ -253,16 +263,15 @@ def _check_encoding(plan: _Plan, args: list[Any], kwargs: dict[str, Any]) -> Non
     )
 
 
-def _check_waiting_worker(snapshot: Snapshot, destination: Destination) -> None:
+def check_waiting_worker(snapshot: Snapshot, destination: Destination, option: str, remedy: str) -> None:
     """Raise InvalidOption where an eta in the message would stop its worker (decision 12)."""
     alike = (queue for queue in snapshot.table.queues.values() if queue.broker == destination.broker)
     quorum = [queue.name for queue in alike if queue.arguments.get("x-queue-type") == "quorum"]
     broker = conf.brokers.get(destination.broker)
     if quorum and broker and broker.has_exchanges:
         raise InvalidOption(
-            f"deliver_eta cannot be used on broker {destination.broker!r}: it has the quorum queue {quorum[0]!r}, "
-            f"and a worker of quorum queues takes no other message while it waits for an eta. "
-            f"Leave deliver_eta out: the message waits in the outbox."
+            f"{option} cannot be used on broker {destination.broker!r}: it has the quorum queue {quorum[0]!r}, "
+            f"and a worker of quorum queues takes no other message while it waits for an eta. {remedy}"
         )
 
 
@@ -281,15 +290,19 @@ def enqueue(calls: Sequence[Call], *, using: str | None = None, origin: Origin =
     return insert(drafts, using)
 
 
-def insert(drafts: Sequence[Draft], using: str) -> list[OutboxMessage]:
+def insert(
+    drafts: Sequence[Draft], using: str, complete: Callable[[], None] = lambda: None
+) -> list[OutboxMessage]:
     """Insert the rows with one statement per thousand, in the caller's transaction, and tell who listens.
 
-    Rows whose due time is a wait are due by the database's clock, by which they are claimed too.
+    Rows whose due time is a wait are due by the database's clock, by which they are claimed too. ``complete`` is called
+    when listeners have added their headers, before the rows are inserted.
     """
     if not drafts:
         return []
     rows, listens = [each.row for each in drafts], conf.LISTEN  # a slip in the setting is told before
     messages_drafted.send_robust(sender=OutboxMessage, messages=rows, using=using)
+    complete()
     insert_rows(rows, [each.lag for each in drafts], using)
     if listens and connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:

@@ -58,12 +58,15 @@ def stored_call(
 def chain_of(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the later steps of a chain that a message carries, as Celery writes them: the next one stands last.
 
-    Raises UnreadableMessage for what :func:`dispatch.api.send_chain` would not have stored.
+    Their arguments are stored as JSON texts, as those of a message are: a JSON column may change numbers. Raises
+    UnreadableMessage for what :func:`dispatch.api.send_chain` would not have stored.
     """
     try:
         steps = signatures(options.get("chain"))
         for step in steps:
             uuid.UUID(step["options"]["task_id"])
+            step["args"] = _arguments("args", step["args"], list)
+            step["kwargs"] = _arguments("kwargs", step["kwargs"], dict)
     except Exception as error:  # noqa: BLE001 - as above
         raise unreadable(error) from None
     return steps

@@ -41,6 +41,30 @@ def test_each_step_of_a_chain_is_given_the_result_before_it_and_reports_its_own(
     assert third["summary"] == "Dogs bark."
 
 
+def test_a_worker_takes_the_options_of_each_step(stack: Stack) -> None:
+    sent = in_django(
+        stack,
+        """
+    from dispatch.api import Call, send_chain
+    summarize, preview = "worker.tasks.llm.summarize_note", "worker.tasks.link.preview_links"
+    linked = {"task": summarize, "args": ["linked", "Birds sing."], "immutable": True, "options": {"queue": "llm"}}
+    messages = send_chain([
+        Call(summarize, ["1", "Cats sleep."], compression="gzip", priority=5, expires=60),
+        Call(
+            preview, kwargs={"text": "none"}, countdown=1, expires=60, compression="zlib", priority=9, shadow="other",
+            time_limit=50, soft_time_limit=40, headers={"tenant": "a"}, stamps={"by": "me"}, link=linked,
+            link_error="worker.tasks.ops.fail_on_demand",
+        ),
+        Call(summarize, ["3", "Dogs bark."], immutable=True, ignore_result=True),
+        Call(summarize, kwargs={"note_id": "4", "text": "Fish swim."}, immutable=True, serializer="json"),
+    ])
+    answer([str(message.pk) for message in (messages[0], messages[1], messages[3])])
+    """,
+    )
+    results = eventually(lambda: _results(stack, sent))
+    assert [each["summary"] for each in results] == ["Cats sleep.", "no links", "Fish swim."]
+
+
 @pytest.mark.parametrize("stack", ["redis_url"], indirect=True)
 def test_a_step_that_fails_fails_those_behind_it(stack: Stack) -> None:
     sent = in_django(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,7 @@ from dispatch.api import (
     send_group,
     send_task,
 )
+from dispatch.core.json_values import DEPTH
 from dispatch.models import Binding, Exchange, OutboxMessage, Route
 from dispatch.models.outbox_message import new_task_id
 from dispatch.outbox.retention import Pruning, first_id
@@ -30,6 +32,7 @@ from dispatch.registry import current
 from dispatch.relay import Relay
 from dispatch.relay.claims import claim
 from dispatch.relay.parcels import Parcels
+from dispatch.signals import messages_drafted
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, read_all
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, waiting
@@ -165,6 +168,56 @@ def test_the_messages_name_a_steps_exchange_where_the_broker_has_some(broker: Br
 
 
 @on_redis
+def test_the_messages_carry_the_arguments_of_later_steps_as_they_were_given(
+    broker: Broker, relay: Relay
+) -> None:
+    make_task("shop.open", parameters={})
+    deep: list[Any] = []
+    for _ in range(DEPTH - 2):
+        deep = [deep]
+    given = [[1e22, -0.0, deep], {"text": {"zz": 1, "a": 10.5, "bb": 1e16}}]
+    send_chain([FIRST, Call("shop.open", *given)])
+    assert relay.drain() == 1
+    [message] = read_all(broker.url, broker.queue)
+    [step] = body(message)[2]["chain"]
+    assert json.dumps([step["args"], step["kwargs"]]) == json.dumps(given)
+
+
+@on_redis
+def test_the_messages_carry_headers_that_listeners_add_to_each_step(broker: Broker, relay: Relay) -> None:
+    def add(messages: list[OutboxMessage], **_: Any) -> None:
+        for number, message in enumerate(messages):
+            message.headers = {**message.headers, "number": number}
+
+    messages_drafted.connect(add)
+    try:
+        send_chain([FIRST, NEXT, NEXT])
+    finally:
+        messages_drafted.disconnect(add)
+    relay.drain()
+    [message] = read_all(broker.url, broker.queue)
+    steps = body(message)[2]["chain"]
+    assert [message.headers["number"], *(step["options"]["headers"]["number"] for step in steps)] == [0, 2, 1]
+
+
+@on_redis
+def test_the_messages_are_written_by_the_serializer_of_their_first_step(
+    broker: Broker, relay: Relay, settings: Any
+) -> None:
+    settings.DISPATCH = {**settings.DISPATCH, "SERIALIZERS": ["json", "msgpack", "yaml"]}
+    make_task("shop.open", parameters={})
+    large = Call("shop.open", [2**70], queue=broker.queue)
+    with pytest.raises(InvalidArguments, match="cannot be written as msgpack") as raised:
+        send_chain([FIRST, replace(NEXT, serializer="msgpack"), large])
+    assert raised.value.__notes__ == [f"They are those of the steps behind {TASK}, which it carries."]
+    send_chain([replace(FIRST, serializer="yaml", compression="gzip"), large])
+    assert relay.drain() == 1
+    [message] = read_all(broker.url, broker.queue)
+    message.accept = {"application/x-yaml"}
+    assert message.decode()[2]["chain"][0]["args"] == [2**70]
+
+
+@on_redis
 def test_the_steps_wait_in_their_chain_until_a_broker_has_its_first_message(
     broker: Broker, relay: Relay
 ) -> None:
@@ -205,7 +258,7 @@ def test_the_steps_go_with_a_chain_that_is_rerouted_to_another_broker(
     Route.objects.update(queue=make_queue(f"{broker.queue}-other", broker="other"))
     relay.drain()
     second.refresh_from_db()
-    assert (second.status, second.broker) == ("published", "other")
+    assert (second.status, second.broker, second.published_to) == ("published", "other", None)
 
 
 @on_redis
@@ -318,6 +371,16 @@ class TestACall:
     def test_waits_as_long_as_its_worker_counts(self) -> None:
         _, second = send_chain([FIRST, Call(TASK, [], {"text": "."}, countdown=60, expires=90)])
         assert (second.available_at - second.created_at, second.expires_at) == (dt.timedelta(), None)
+        assert second.options == {}
+
+    def test_that_a_worker_of_quorum_queues_would_wait_for_is_refused(self, settings: Any) -> None:
+        settings.DISPATCH = {**settings.DISPATCH, "BROKERS": {"default": {"URL": "amqp://"}}}
+        make_queue("steps", queue_type="quorum")
+        send_chain([replace(FIRST, countdown=60), NEXT])
+        with pytest.raises(
+            InvalidOption, match=rf"A countdown of {TASK} cannot be used .* Give it countdown=0"
+        ):
+            send_chain([FIRST, replace(NEXT, countdown=60)])
 
 
 @pytest.mark.django_db
