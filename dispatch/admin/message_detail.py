@@ -115,6 +115,7 @@ def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
     shown = masked_arguments(message, task)
     repeated = resends(message)
     better = transfer.better_place(message) if row is None else None
+    chain = [_member(row, message, viewer) for row in canvas.members(message)]
     return Detail(
         where=is_at,
         task=_link(message.task_name, definition, viewer),
@@ -125,12 +126,16 @@ def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
         elsewhere=place(better) if better else "",
         can_move=better is not None and transfer.is_movable(message),
         seen=broker_state.look(viewer.site, [] if is_at.progress.is_final else _queues(message)),
-        options=[Argument(name, _option(name, value)) for name, value in _entries(message.options)],
+        options=[
+            Argument(name, _option(name, value))
+            for name, value in _entries(message.options)
+            if not (name == "chain" and chain)  # which is shown as links
+        ],
         header_names=widgets.listed(name for name, _value in _entries(message.headers)),
         times=times(message, result),
         object=_object(message, viewer),
         siblings=_siblings(message),
-        chain=[_member(row, message, viewer) for row in canvas.members(message)],
+        chain=chain,
         trigger=_trigger(message, trigger, viewer),
         preview=_preview(message, trigger, viewer),
         original=_message(repeated.original, viewer) if repeated.original else None,

@@ -136,6 +136,7 @@ def _link(drafts: Sequence[Draft], calls: Sequence[Call], snapshot: Snapshot) ->
     first, *later = (each.row for each in drafts)
     steps = []
     for row, place, call in zip(later, places[1:], calls[1:], strict=True):
+        row.options = {**row.options, **_seconds(call, snapshot)}
         steps.append(_signature(row, place, call, snapshot))
         row.status, row.root_id, row.expires_at = Status.CHAINED, first.pk, None
         row.queue, row.published_to = place.queue, asdict(place)
@@ -176,14 +177,17 @@ def _destinations(drafts: Sequence[Draft]) -> list[Destination]:
     return places
 
 
+def _seconds(call: Call, snapshot: Snapshot) -> dict[str, float]:
+    """Return what the worker counts from when it sends a step: of the call, or of the task's own options."""
+    own = snapshot.tasks[call.name].options
+    asked = {name: getattr(call, name) for name in ("countdown", "expires")}
+    given = {name: own.get(name) if value is None else value for name, value in asked.items()}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _signature(row: OutboxMessage, place: Destination, call: Call, snapshot: Snapshot) -> dict[str, Any]:
     """Return a later step as Celery writes it into the message of the first, its arguments as their JSON texts."""
-    own = snapshot.tasks[call.name].options
     options = {name: value for name, value in row.options.items() if name not in TURNED}
-    for name in ("countdown", "expires"):
-        value = own.get(name) if getattr(call, name) is None else getattr(call, name)
-        if value is not None:
-            options[name] = value
     if call.stamps:
         options |= {"stamped_headers": list(call.stamps), **row.options["stamps"]}
     if options.get("countdown"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 import kombu
 import pytest
 from celery import Celery, chain, group
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dispatch import outbox
@@ -24,7 +27,9 @@ from dispatch.api import (
     send_task,
 )
 from dispatch.core.json_values import DEPTH
+from dispatch.core.routing import Destination
 from dispatch.models import Binding, Exchange, OutboxMessage, Route
+from dispatch.models.database import database_now
 from dispatch.models.outbox_message import new_task_id
 from dispatch.outbox.retention import Pruning, first_id
 from dispatch.outbox.transfer import better_place
@@ -32,15 +37,18 @@ from dispatch.registry import current
 from dispatch.relay import Relay
 from dispatch.relay.claims import claim
 from dispatch.relay.parcels import Parcels
+from dispatch.relay.settling import Outcome, settle
 from dispatch.signals import messages_drafted
 from tests.integration.conftest import Broker
 from tests.support.brokers import body, read_all
+from tests.support.failpoints import filled_in, is_settle
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry, make_task, waiting
 
 Status = OutboxMessage.Status
 FIRST = Call(TASK, kwargs=ARGUMENTS)
 on_redis = pytest.mark.parametrize("broker", ["redis"], indirect=True)
 NEXT = Call(TASK, kwargs={"text": "More."})
+PLACE = Destination("default", "llm", ("llm",), "", "llm", None)
 
 
 @pytest.fixture
@@ -233,6 +241,68 @@ def test_the_steps_wait_in_their_chain_until_a_broker_has_its_first_message(
 
 
 @on_redis
+def test_the_steps_are_of_the_relay_that_published_the_first_last(broker: Broker) -> None:
+    first, second = send_chain([FIRST, NEXT])
+    [slow] = claim("default", 10, lease=60)
+    OutboxMessage.objects.update(lease_expires_at=database_now() - dt.timedelta(seconds=1))
+    relay = Relay()
+    assert relay.drain() == 1
+    relay.close()
+    published = OutboxMessage.objects.get(pk=second.pk).published_at
+    assert settle("default", [Outcome(slow, Status.PENDING, "late")]) == []
+    assert statuses(first, second) == ["published"] * 2
+    assert OutboxMessage.objects.get(pk=second.pk).published_at == published
+
+
+@on_redis
+def test_the_steps_are_published_once_the_database_is_back(broker: Broker, relay: Relay) -> None:
+    chains = [send_chain([FIRST, NEXT, NEXT]) for _ in range(3)]
+    failing = [OperationalError("could not serialize access")] * 3
+
+    def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        answer = execute(sql, params, many, context)
+        if failing and is_settle(filled_in(sql, params)) and "chained" in filled_in(sql, params):
+            raise failing.pop()
+        return answer
+
+    with connection.execute_wrapper(fail):
+        while failing:
+            with contextlib.suppress(OperationalError):
+                relay.step()
+    relay.step()
+    assert len(read_all(broker.url, broker.queue)) == 3
+    assert {*statuses(*[message for each in chains for message in each])} == {"published"}
+
+
+@on_redis
+def test_the_steps_of_many_chains_are_noted_by_one_statement(broker: Broker) -> None:
+    steps = [step for _ in range(3) for step in send_chain([FIRST, NEXT, NEXT])[1:]]
+    rows = claim("default", 10, lease=60)
+    outcomes = [Outcome(row, Status.PUBLISHED, counted=True, destination=PLACE) for row in rows]
+    with CaptureQueriesContext(connection) as alone:
+        settle("default", outcomes[:1])
+    with CaptureQueriesContext(connection) as others:
+        settle("default", outcomes[1:])
+    assert len(others) == len(alone)
+    assert {*statuses(*steps)} == {"published"}
+
+
+@on_redis
+def test_the_steps_stay_what_they_became_when_their_first_is_published_again(
+    broker: Broker, relay: Relay
+) -> None:
+    first, second = send_chain([FIRST, NEXT])
+    relay.drain()
+    past = timezone.now() - dt.timedelta(days=1)
+    OutboxMessage.objects.filter(pk=second.pk).update(handled_at=past, published_at=past)
+    OutboxMessage.objects.filter(pk=first.pk).update(status=Status.DEAD)  # by a relay that had lost its lease
+    outbox.requeue(OutboxMessage.objects.filter(pk=first.pk))
+    assert relay.drain() == 1
+    second.refresh_from_db()
+    assert (second.status, second.handled_at, second.published_at) == ("published", past, past)
+
+
+@on_redis
 def test_the_steps_of_a_chain_that_is_cancelled_wait_until_it_is_requeued(
     broker: Broker, relay: Relay
 ) -> None:
@@ -371,7 +441,7 @@ class TestACall:
     def test_waits_as_long_as_its_worker_counts(self) -> None:
         _, second = send_chain([FIRST, Call(TASK, [], {"text": "."}, countdown=60, expires=90)])
         assert (second.available_at - second.created_at, second.expires_at) == (dt.timedelta(), None)
-        assert second.options == {}
+        assert second.options == {"countdown": 60, "expires": 90}
 
     def test_that_a_worker_of_quorum_queues_would_wait_for_is_refused(self, settings: Any) -> None:
         settings.DISPATCH = {**settings.DISPATCH, "BROKERS": {"default": {"URL": "amqp://"}}}

@@ -303,6 +303,7 @@ def test_each_message_of_a_chain_leads_to_the_others(admin_client: Client) -> No
         others = [each for each in (first, second, third) if each != message]
         assert [address("change", each) in text for each in others] == [True, True]
         assert "s3cr3t" not in text
+        assert "subtask_type" not in text
     third.delete()
     assert address("change", third) not in text_of(admin_client, first)
     OutboxMessage.objects.filter(pk=first.pk).update(options={"chain": [5]})
