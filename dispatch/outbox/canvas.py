@@ -92,6 +92,14 @@ def _promote(using: str, ids: Sequence[str], broker: str) -> None:
     chained.update(status=Status.PUBLISHED, published_at=database_now(), broker=broker)
 
 
+def withdraw(first: OutboxMessage) -> None:
+    """Let the later steps of a message that is taken out of its queue wait in their chain again."""
+    if steps := members(first)[1:]:
+        rows = OutboxMessage.objects.using(first._state.db).filter(pk__in=[step.pk for step in steps])
+        sent = rows.filter(status=Status.PUBLISHED, handled_at=None)
+        sent.update(status=Status.CHAINED, published_at=None)
+
+
 def members(message: OutboxMessage) -> list[OutboxMessage]:
     """Return the messages of the chain that a message belongs to, in order, without those that were pruned."""
     rows = OutboxMessage.objects.using(message._state.db)

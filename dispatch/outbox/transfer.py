@@ -15,7 +15,8 @@ from dispatch.core.routing import Destination
 from dispatch.exceptions import BrokerUnavailable, DispatchError, QueueUnavailable
 from dispatch.models import OutboxMessage
 from dispatch.models.database import database_now
-from dispatch.models.write_transactions import brief_write
+from dispatch.models.write_transactions import brief_write, write_transaction
+from dispatch.outbox import canvas
 from dispatch.outbox.destination import resolve, stamp
 from dispatch.outbox.stored_calls import call_of
 
@@ -98,7 +99,9 @@ def _take(
         "published_at": None,
         "published_to": None,
     }
-    with brief_write(rows.db):
+    with write_transaction(rows.db):
+        if is_taken:
+            canvas.withdraw(message)
         rows.filter(status=Status.CLAIMED, lease_token=token).update(
             **(pending if is_taken else {"status": Status.PUBLISHED}), lease_token=None, lease_expires_at=None
         )

@@ -32,7 +32,7 @@ from dispatch.models import Binding, Exchange, OutboxMessage, Route
 from dispatch.models.database import database_now
 from dispatch.models.outbox_message import new_task_id
 from dispatch.outbox.retention import Pruning, first_id
-from dispatch.outbox.transfer import better_place
+from dispatch.outbox.transfer import better_place, transfer
 from dispatch.registry import current
 from dispatch.relay import Relay
 from dispatch.relay.claims import claim
@@ -329,6 +329,19 @@ def test_the_steps_go_with_a_chain_that_is_rerouted_to_another_broker(
     relay.drain()
     second.refresh_from_db()
     assert (second.status, second.broker, second.published_to) == ("published", "other", None)
+
+
+@on_redis
+def test_the_steps_wait_again_when_their_first_message_is_moved(broker: Broker, relay: Relay) -> None:
+    first, second, third = send_chain([FIRST, NEXT, NEXT])
+    relay.drain()
+    OutboxMessage.objects.filter(pk=third.pk).update(handled_at=timezone.now())
+    Route.objects.update(queue=make_queue(f"{broker.queue}-better"))
+    first.refresh_from_db()
+    transfer(first)
+    assert statuses(first, second, third) == ["pending", "chained", "published"]
+    assert relay.drain() == 1
+    assert statuses(first, second) == ["published"] * 2
 
 
 @on_redis
