@@ -151,7 +151,9 @@ REVOKE = Revoking(
     label=_("Revoke"),
     run=revoke,
     statuses=(Status.PENDING, Status.CLAIMED, Status.PUBLISHED),
-    refused=_("Not revoked: %(counts)s. These are not on their way."),
+    refused=_(
+        "Not revoked: %(counts)s. These are not on their way, or wait in their chain: revoke its first message."
+    ),
     history=_("Revoked."),
 )
 #: Ends what runs already, too, as Celery does it unless told otherwise.

@@ -144,6 +144,7 @@ def run_revoke(command: BaseCommand, options: Options) -> None:
     _must_be_narrowed(options)
     rows = selected(options)
     missing = _refused(options, rows, rows)
+    chained = rows.filter(status=Status.CHAINED).count()
     rows = rows.filter(status__in=(Status.PENDING, Status.CLAIMED, Status.PUBLISHED))
     total = _count(rows, options["limit"])
     signal = options["signal"] if options["terminate"] else ""
@@ -160,6 +161,8 @@ def run_revoke(command: BaseCommand, options: Options) -> None:
         problems.append(
             f"{count(result.in_hand, 'message')} in the hands of a relay at this moment: revoke again in a second."
         )
+    if chained:
+        problems.append(f"{count(chained, 'message')} waiting in a chain: revoke its first message.")
     if problems:
         raise CommandError(" ".join(problems))
 

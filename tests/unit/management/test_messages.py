@@ -285,6 +285,13 @@ def test_revoke_fails_where_no_worker_hears_it_or_a_relay_has_it_in_hand():
     assert "1 message in the hands of a relay at this moment: revoke again in a second." in told
 
 
+def test_revoke_tells_of_a_step_that_goes_with_the_first_message_of_its_chain():
+    step = message("chained", 1, root_id=uuid.UUID(int=7))
+    told, code = refusal("revoke", step, "--yes")
+    assert (code, status(step)) == (1, "chained")
+    assert "1 message waiting in a chain: revoke its first message." in told
+
+
 def test_revoke_tells_of_a_broker_that_is_none():
     lost = message("published", 1, broker="gone")
     told, _ = refusal("revoke", lost, uuid.UUID(int=7), "--yes")
