@@ -75,11 +75,14 @@ def without(mapping: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def shown(message: kombu.Message) -> list[Any]:
-    """What must not differ: all but who sent it, and where an answer would go."""
+    """What must not differ: all but who sent it, and where an answer would go; an unset ``ignore_result`` is False in
+    Celery 5.5 and None in later ones.
+    """
     args, kwargs, embedded = body(message)
     for step in embedded["chain"] or ():
         step["options"].pop("reply_to", None)
     headers = without(message.headers, "origin", "argsrepr", "kwargsrepr")
+    headers["ignore_result"] = bool(headers["ignore_result"])
     return [headers, args, kwargs, embedded]
 
 
