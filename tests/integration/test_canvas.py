@@ -89,12 +89,14 @@ def shown(message: kombu.Message) -> list[Any]:
 def test_the_messages_of_a_chain_are_what_celerys_would_be(app: Celery, broker: Broker, relay: Relay) -> None:
     make_task("shop.stamped", parameters={})
     later: dict[str, Any] = {"countdown": 5.0, "expires": 60, "time_limit": 9, "ignore_result": False}
-    later["headers"] = {"tenant": "a"}
+    later |= {"headers": {"tenant": "a"}, "serializer": "json", "compression": "gzip", "soft_time_limit": 5}
+    later |= {"shadow": "other", "reply_to": "", "delivery_mode": 1}
+    linked = dict(app.signature("shop.stamped", [1], immutable=True, queue="urgent"))
     first, second, third = (str(new_task_id()) for _ in range(3))
     send_chain(
         [
             Call(TASK, kwargs=ARGUMENTS, task_id=first, priority=3),
-            Call(TASK, [], {"text": "More."}, task_id=second, **later),
+            Call(TASK, [], {"text": "More."}, task_id=second, link=linked, link_error=linked, **later),
             Call(
                 "shop.stamped",
                 [1],
@@ -111,7 +113,9 @@ def test_the_messages_of_a_chain_are_what_celerys_would_be(app: Celery, broker: 
     signature = app.signature
     chain(
         signature(TASK, kwargs=ARGUMENTS).set(task_id=first, priority=number),
-        signature(TASK, kwargs={"text": "More."}).set(task_id=second, queue=broker.queue, **later),
+        signature(TASK, kwargs={"text": "More."}).set(
+            task_id=second, queue=broker.queue, link=[linked], link_error=[linked], **later
+        ),
         signature("shop.stamped", (1,), immutable=True).set(
             task_id=third, queue=broker.queue, stamped_headers=["by"], by="me"
         ),
@@ -167,6 +171,28 @@ def test_the_messages_name_a_steps_queue_and_priority_as_its_worker_does(broker:
     [first, _] = send_chain([FIRST, Call("shop.urgent")])
     [step] = first.options["chain"]
     assert without(step["options"], "task_id") == {"queue": "urgent", "priority": 0}
+
+
+@on_redis
+def test_the_messages_name_a_steps_queue_where_the_broker_has_no_exchanges(broker: Broker) -> None:
+    exchange = Exchange.objects.create(name="events", type="topic")
+    for name, key in (("one", "a.*"), ("two", "#.z")):
+        Binding.objects.create(queue=make_queue(name), exchange=exchange, routing_key=key)
+    step = Call(TASK, [], {"text": "."}, exchange="events", routing_key="a.b")
+    [first, _] = send_chain([FIRST, step])
+    assert first.options["chain"][0]["options"]["queue"] == "one"
+    with pytest.raises(InvalidOption, match=r"exchange 'events' reaches 2 queues"):
+        send_chain([FIRST, replace(step, routing_key="a.z")])
+
+
+@on_redis
+def test_the_messages_hold_what_a_steps_own_definition_says_unless_the_call_does(broker: Broker) -> None:
+    own = {"countdown": 5.0, "expires": 60.0, "time_limit": 9.0, "ignore_result": True, "serializer": "json"}
+    make_task("shop.own", parameters={}, queue=make_queue("own"), **own)
+    first, *steps = send_chain([FIRST, Call("shop.own"), Call("shop.own", countdown=0, ignore_result=False)])
+    said = [without(step["options"], "task_id") for step in first.options["chain"][::-1]]
+    assert said == [own | {"queue": "own"}, own | {"queue": "own", "countdown": 0, "ignore_result": False}]
+    assert [step.ignore_result for step in steps] == [True, False]
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
