@@ -86,9 +86,8 @@ def promote(using: str, roots: Iterable[tuple[str, str]]) -> None:
 
 def _promote(using: str, ids: Sequence[str], broker: str) -> None:
     chained = OutboxMessage.objects.using(using).filter(pk__in=ids, status=Status.CHAINED)
-    chained.exclude(broker=broker).update(
-        published_to=None
-    )  # where they go on another broker, its workers know
+    # the first was re-routed to another broker: where the steps go there, its workers know
+    chained.exclude(broker=broker).update(published_to=None)
     chained.update(status=Status.PUBLISHED, published_at=database_now(), broker=broker)
 
 
@@ -212,7 +211,9 @@ def _signature(row: OutboxMessage, place: Destination, call: Call, snapshot: Sna
 
 def _target(place: Destination) -> dict[str, Any]:
     """Return where a worker is to send a step, as Celery's options."""
-    broker = conf.brokers[place.broker]
+    broker = conf.brokers.get(place.broker)
+    if broker is None:
+        raise InvalidOption(f'DISPATCH["BROKERS"] has no broker {place.broker!r}: add it.')
     if place.queue or (not broker.has_exchanges and len(place.queues) == 1):
         target: dict[str, Any] = {"queue": place.queue or place.queues[0]}
     elif broker.has_exchanges:

@@ -464,6 +464,12 @@ class TestACall:
         with pytest.raises(InvalidOption, match=r"goes to broker 'other', and the chain begins on 'default'"):
             send_chain([FIRST, Call(TASK, [], {"text": "."}, queue="far")])
 
+    def test_of_a_broker_that_is_none_is_refused(self) -> None:
+        queue = make_queue("lost", broker="gone")
+        make_task("shop.lost", parameters={}, queue=queue)
+        with pytest.raises(InvalidOption, match=r"no broker 'gone'"):
+            send_chain([Call("shop.lost"), Call("shop.lost")])
+
     def test_to_many_workers_is_refused(self) -> None:
         Exchange.objects.create(name="all", type="fanout")
         with pytest.raises(InvalidOption, match=r"is a broadcast"):
