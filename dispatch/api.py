@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from dispatch.client.result_backend import AsyncResult
     from dispatch.core.call import Link
+    from dispatch.typed_senders import Returning
 
 __all__ = [
     "Array",
@@ -197,9 +198,9 @@ def send_group(calls: Iterable[Call], *, using: str | None = None) -> list[Outbo
 
 
 @overload
-def result(task: SentMessage[R], *, broker: str = ...) -> AsyncResult[R]: ...
+def result(task: Returning[R], *, broker: str = ...) -> AsyncResult[R]: ...
 @overload
-def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = ...) -> AsyncResult[Any]: ...
+def result(task: uuid.UUID | str, *, broker: str = ...) -> AsyncResult[Any]: ...
 def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:
     """Return Celery's AsyncResult of a message or a task id, which reads the worker's own result backend.
 

@@ -65,6 +65,9 @@ class OutboxMessage(models.Model):
     REQUEUEABLE: ClassVar = (Status.DEAD, Status.CANCELLED)
     CANCELLABLE: ClassVar = (Status.PENDING, Status.DEAD)
 
+    #: For type checkers alone, never set: what the task returns, as far as the message's own type tells.
+    _returned: Any
+
     id: Column[uuid.UUID] = models.UUIDField(
         _("task id"), primary_key=True, default=new_task_id, editable=False
     )

@@ -48,11 +48,16 @@ assert_type(result(tasks.mail_send("a@example.org")), AsyncResult[None])  # type
 assert_type(result(tasks.positions(1)), AsyncResult[Any])
 assert_type(tasks.positions(1).status, str)
 assert_type(result(send_task(name)), AsyncResult[Any])
+assert_type(result(OutboxMessage.objects.get(pk=note)), AsyncResult[Any])
 assert_type(result(note), AsyncResult[Any])
 
 
 async def send() -> SentMessage[int | None]:
     return await tasks.flags.asend(urgent=True)
+
+
+def of_any(sent: SentMessage[dict[str, Any]]) -> None:
+    assert_type(result(sent), AsyncResult[dict[str, Any]])
 """
 HEAD = [
     "import datetime as dt, uuid",
