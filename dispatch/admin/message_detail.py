@@ -84,6 +84,7 @@ class Detail:
     where: Where
     task: Link
     arguments: list[Argument]
+    is_given_result: bool
     is_known: bool
     has_masked: bool
     destination: str
@@ -120,6 +121,7 @@ def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
         where=is_at,
         task=_link(message.task_name, definition, viewer),
         arguments=[Argument(name, _json(value)) for name, value in shown],
+        is_given_result=canvas.is_given_result(message),
         is_known=task is not None,
         has_masked=bool(message.broker) and (task is None or shown != arguments(message, task)),
         destination=destination(message),

@@ -18,12 +18,14 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from dispatch import health, registry
 from dispatch.admin import widgets
+from dispatch.admin.message_list import result_model
 from dispatch.admin.pause_actions import pauses
 from dispatch.conf import conf
 from dispatch.core.sentences import duration
 from dispatch.exceptions import BrokerUnavailable
 from dispatch.models import OutboxMessage, Process, Queue, TaskDefinition
 from dispatch.models.database import database_now
+from dispatch.outbox import canvas
 
 if TYPE_CHECKING:
     from dispatch.queues import Sight
@@ -356,8 +358,14 @@ def published_queues(message: OutboxMessage) -> list[str]:
 
 def _finished(message: OutboxMessage, result: Any, now: dt.datetime) -> Progress:
     at, is_final = _ago(result.date_done, now), result.status in FINISHED
+    cause = _failed_before(message) if result.status == "FAILURE" else None
     if result.status == "SUCCESS":
         text = _("The worker finished it %(at)s.")
+    elif cause:
+        text = _(
+            "It did not run: a step before it in its chain failed %(at)s, with the exception below. If its cause is "
+            "gone, send the chain again."
+        )
     elif result.status == "FAILURE":
         text = _(
             "A worker ran it, and the task failed %(at)s, with the exception below. If its cause is gone, send it "
@@ -372,7 +380,18 @@ def _finished(message: OutboxMessage, result: Any, now: dt.datetime) -> Progress
     else:
         text = _("The worker has it; its last word, %(at)s, is %(status)s.")
     since = _lasting(getattr(result, "date_started", None) or result.date_done, now)  # since version 2.6
-    return Progress(text % {"at": at, "lasting": since, "status": result.status.lower()}, is_final=is_final)
+    words = text % {"at": at, "lasting": since, "status": result.status.lower()}
+    return Progress(words, is_final=is_final, about=cause)
+
+
+def _failed_before(message: OutboxMessage) -> OutboxMessage | None:
+    """Return the step before it that failed: Celery's worker stores its exception for each of those behind it too."""
+    steps = canvas.members(message) if message.root_id else []
+    rows = result_model()._default_manager.using(message._state.db)
+    failures = rows.filter(task_id__in=[str(step.pk) for step in steps], status="FAILURE")
+    failed = set(failures.values_list("task_id", flat=True)) if steps else ()
+    first = next((step for step in steps if str(step.pk) in failed), None)
+    return None if first == message else first
 
 
 # ------------------------------------------------------------------ what is not sent

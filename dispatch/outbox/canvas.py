@@ -101,14 +101,26 @@ def withdraw(first: OutboxMessage) -> None:
 
 def members(message: OutboxMessage) -> list[OutboxMessage]:
     """Return the messages of the chain that a message belongs to, in order, without those that were pruned."""
+    first, steps = _carried(message)
+    rows = OutboxMessage.objects.using(message._state.db)
+    found = {str(row.pk): row for row in rows.filter(pk__in=map(_task_id, steps))} if steps else {}
+    return [first, *(found[pk] for pk in map(_task_id, steps) if pk in found)] if first and found else []
+
+
+def is_given_result(message: OutboxMessage) -> bool:
+    """Tell of a later step whether None stands in its arguments for the result of the step before it."""
+    steps = _carried(message)[1] if message.root_id else []
+    return any(_task_id(step) == str(message.pk) and not step.get("immutable") for step in steps)
+
+
+def _carried(message: OutboxMessage) -> tuple[OutboxMessage | None, list[dict[str, Any]]]:
+    """Return the first message of a chain, None if it was pruned, and the later steps that it carries, in order."""
     rows = OutboxMessage.objects.using(message._state.db)
     first = rows.filter(pk__in=[message.root_id]).first() if message.root_id else message
     try:
-        steps = chain_of(first.options)[::-1] if first else []
+        return first, chain_of(first.options)[::-1] if first else []
     except UnreadableMessage:
-        return []
-    found = {str(row.pk): row for row in rows.filter(pk__in=map(_task_id, steps))} if steps else {}
-    return [first, *(found[pk] for pk in map(_task_id, steps) if pk in found)] if first and found else []
+        return None, []
 
 
 def _task_id(step: dict[str, Any]) -> str:

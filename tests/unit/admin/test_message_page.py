@@ -308,3 +308,12 @@ def test_each_message_of_a_chain_leads_to_the_others(admin_client: Client) -> No
     assert address("change", third) not in text_of(admin_client, first)
     OutboxMessage.objects.filter(pk=first.pk).update(options={"chain": [5]})
     assert address("change", second) not in text_of(admin_client, first)
+
+
+def test_a_step_that_is_given_a_result_says_so(admin_client: Client) -> None:
+    rest = {name: value for name, value in SECRET.items() if name != "url"}
+    chain = send_chain(
+        [Call(PUSH, kwargs=SECRET), Call(PUSH, kwargs=rest), Call(PUSH, kwargs=SECRET, immutable=True)]
+    )
+    note = "Its first argument, null here, is the result of the step before it."
+    assert [note in text_of(admin_client, message) for message in chain] == [False, True, False]

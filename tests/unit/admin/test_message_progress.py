@@ -15,12 +15,14 @@ from django_celery_results.models import TaskResult
 
 from dispatch.admin import message_progress
 from dispatch.admin.message_progress import Progress, progress
+from dispatch.api import Call, send_chain
 from dispatch.client import result_backend
 from dispatch.models import OutboxMessage, Process, Queue, TaskDefinition
 from dispatch.queues import Seen, Sight, sights
 
 pytestmark = [pytest.mark.usefixtures("registry"), pytest.mark.one_database]
 TASK = "by.hand"
+PARTNER = {"url": "https://x.example", "token": "s3cr3t"}
 NOW = timezone.now()
 
 
@@ -78,6 +80,21 @@ def test_a_step_that_a_worker_is_to_send_says_so() -> None:
     process("collector")
     step = message("published", root_id=uuid.uuid4())
     assert "the worker that ends the step before it sends it." in words(step)
+
+
+def test_a_step_behind_one_that_failed_did_not_run(registry: Any) -> None:
+    first, second, third = send_chain(
+        [Call("worker.tasks.ops.push_to_partner", kwargs=PARTNER, immutable=True)] * 3
+    )
+    OutboxMessage.objects.update(status="published", published_at=NOW)
+    results = [
+        TaskResult.objects.create(task_id=str(each.pk), status=status)
+        for each, status in ((first, "SUCCESS"), (second, "FAILURE"), (third, "FAILURE"))
+    ]
+    found = [progress(OutboxMessage.objects.get(pk=row.task_id), row) for row in results]
+    assert [each.about for each in found] == [None, None, second]
+    assert found[1].words.startswith("A worker ran it, and the task failed")
+    assert found[2].words.startswith("It did not run: a step before it in its chain failed")
 
 
 # ------------------------------------------------------------------ pending
