@@ -35,6 +35,7 @@ MOST_LISTED = 10_000
 COLUMNS = (
     "id", "task_name", "status", "broker", "queue", "created_at", "available_at", "expires_at", "published_at",
     "handled_at", "attempts", "last_error", "origin", "origin_name", "object_model", "object_pk", "object_schema",
+    "root_id",
 )  # fmt: skip
 TOO_DEEP = "(nested too deeply to be shown)"
 

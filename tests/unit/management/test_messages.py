@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from dispatch.api import send_task
+from dispatch.api import Call, send_chain, send_task
 from dispatch.management.subcommands import message_changes
 from dispatch.models import OutboxMessage, TaskDefinition
 from dispatch.outbox import Origin, lifecycle
@@ -220,6 +220,12 @@ def test_a_named_message_that_cannot_be_moved_is_told_and_the_others_are_moved()
     assert f"{published} (published)" in told
     assert f"{nobody} (not there)" in told
     assert status(dead) == "pending"
+
+
+def test_a_later_step_of_a_chain_leads_to_its_first_message():
+    first, second = send_chain([Call(TASK, kwargs=ARGUMENTS), Call(TASK, kwargs=ARGUMENTS, immutable=True)])
+    assert refusal("cancel", second.pk, "--yes")[0].endswith("name that one, the step's root id.")
+    assert f"root id: {first.pk}" in run("show", second.pk)
 
 
 def test_what_a_trigger_could_not_make_is_not_requeued():
