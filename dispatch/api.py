@@ -201,7 +201,7 @@ def send_group(calls: Iterable[Call], *, using: str | None = None) -> list[Outbo
 def result(task: Returning[R], *, broker: str = ...) -> AsyncResult[R]: ...
 @overload
 def result(task: uuid.UUID | str, *, broker: str = ...) -> AsyncResult[Any]: ...
-def result(task: OutboxMessage | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:
+def result(task: Returning[Any] | uuid.UUID | str, *, broker: str = DEFAULT_BROKER) -> AsyncResult[Any]:
     """Return Celery's AsyncResult of a message or a task id, which reads the worker's own result backend.
 
     ``broker`` is the alias the task was sent through; a message knows its own.

@@ -134,7 +134,9 @@ def run_move(move: Move, command: BaseCommand, options: Options) -> None:
         told = enumerated(f"{task_id} ({status})" for task_id, status in refused.items())
         problems.append(f"Could not be {move.done}: {told}.")
     if Status.CHAINED in refused.values():
-        problems.append("A later step of a chain goes with its first message: name that one, the step's root id.")
+        problems.append(
+            "A later step of a chain goes with its first message: name that one, the step's root id."
+        )
     if options["ids"] and done < asked:
         problems.append(f"{count(asked - done, 'message')} changed in the meantime: look again.")
     if problems:
