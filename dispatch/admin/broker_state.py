@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
-from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -36,11 +35,8 @@ def look(
 
     A short one takes badge and counts, with the rest as a tooltip; a brief one the badge alone, and only for a warning.
     """
-    try:
-        url = links.page("dispatch_queue_seen", site)
-    except NoReverseMatch:
-        return SafeString("")
-    places = ((url, name, kind, _("asking the broker…")) for name in names)
+    url = links.page("dispatch_queue_seen", site)
+    places = ((url, name, kind, _("asking the broker…")) for name in names if url)
     return format_html_join(
         "",
         '<span class="dispatch-live" data-url="{}" data-queue="{}" data-kind="{}" data-asking="{}"></span>',

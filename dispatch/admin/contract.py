@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links, widgets
+from dispatch.admin import widgets
 from dispatch.admin.links import Link, Viewer
 from dispatch.admin.overview import CONCERNS
 from dispatch.models import Manifest, OutboxMessage, Queue, Route, TaskDefinition, Trigger
@@ -95,10 +95,10 @@ def _shown(findings: Iterable[Any], viewer: Viewer) -> list[Shown]:
     urls = {
         (kind, name): address
         for model, column, kinds in SUBJECTS
-        if column and viewer.may_open(model)
-        for name, address in _urls(
-            model, column, {f.subject for f in findings if f.id in kinds}, viewer.site.name
-        )
+        if column
+        for name, address in viewer.urls(
+            model, {found.subject for found in findings if found.id in kinds}, column
+        ).items()
         for kind in kinds
     }
     return [
@@ -111,8 +111,3 @@ def _shown(findings: Iterable[Any], viewer: Viewer) -> list[Shown]:
         )
         for found in findings
     ]
-
-
-def _urls(model: Any, column: str, names: set[str], site: str) -> Iterable[tuple[str, str]]:
-    rows = model.objects.filter(**{f"{column}__in": names}).values_list(column, "pk") if names else ()
-    return [(name, links.url(model, pk, site)) for name, pk in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -24,24 +24,23 @@ class Link:
     url: str = ""
 
 
-def change_url(row: Model, site: str) -> str:
-    """Return the address of a row's page in the admin site of this name."""
+def change_url(row: Model, site: admin.AdminSite) -> str:
+    """Return the address of a row's page."""
     return url(type(row), row.pk, site)
 
 
-def url(model: type[Model], pk: Any, site: str) -> str:
+def url(model: type[Model], pk: Any, site: admin.AdminSite) -> str:
     """Return the address of the page of the row with this primary key, "" where the admin has none."""
-    try:
-        return reverse(
-            f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[pk], current_app=site
-        )
-    except NoReverseMatch:
-        return ""
+    return page(f"{model._meta.app_label}_{model._meta.model_name}_change", site, pk)
 
 
 def page(name: str, site: admin.AdminSite, /, *args: Any, **query: Any) -> str:
-    """Return the address of a page by its name, with what its query asks for."""
-    address, asked = reverse(f"admin:{name}", args=args, current_app=site.name), urlencode(query, doseq=True)
+    """Return the address of a page by its name, with what its query asks for; "" where the admin lacks the page."""
+    try:
+        address = reverse(f"admin:{name}", args=args, current_app=site.name)
+    except NoReverseMatch:
+        return ""
+    asked = urlencode(query, doseq=True)
     return f"{address}?{asked}" if asked else address
 
 
@@ -77,7 +76,14 @@ class Viewer:
 
     def url(self, row: Model | None) -> str:
         """Return the address of a row's page, "" without a row, and for those who may not see its page."""
-        return change_url(row, self.site.name) if row is not None and self.may_open(type(row)) else ""
+        return change_url(row, self.site) if row is not None and self.may_open(type(row)) else ""
+
+    def urls(self, model: type[Model], names: Collection[str], column: str = "name") -> dict[str, str]:
+        """Return the addresses of the pages of the rows with these names; none for those who may not see them."""
+        if not names or not self.may_open(model):
+            return {}
+        rows = model._default_manager.filter(**{f"{column}__in": names}).values_list(column, "pk")
+        return {name: url(model, pk, self.site) for name, pk in rows}
 
 
 def viewer_of(request: HttpRequest) -> Viewer:

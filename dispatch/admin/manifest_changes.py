@@ -10,7 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links, widgets
+from dispatch.admin import widgets
 from dispatch.admin.links import Link, Viewer
 from dispatch.core.redaction import storable
 from dispatch.models import TaskDefinition
@@ -104,9 +104,5 @@ def _objects(value: Any, kinds: tuple[type, ...]) -> list[Any]:
 def links_to(names: Iterable[str], viewer: Viewer) -> list[Link]:
     """Return tasks by their names, with the addresses of their pages for who may see them."""
     names = list(names)
-    rows = TaskDefinition.objects.filter(name__in=names).values_list("name", "pk")
-    keys = dict(rows) if viewer.may_open(TaskDefinition) else {}
-    return [
-        Link(name, links.url(TaskDefinition, keys[name], viewer.site.name) if name in keys else "")
-        for name in names
-    ]
+    urls = viewer.urls(TaskDefinition, names)
+    return [Link(name, urls.get(name, "")) for name in names]

@@ -161,7 +161,7 @@ class ManifestAdmin(base.ReadOnlyAdmin):
             return self._preview(request, form.data["manifest"])
         text = _("Imported the manifest of %(manifest)s: %(changes)s.")
         self.message_user(request, text % {"manifest": row, "changes": told}, messages.SUCCESS)
-        return HttpResponseRedirect(links.change_url(row, self.admin_site.name))
+        return HttpResponseRedirect(links.change_url(row, self.admin_site))
 
     def _check_permission(self, request: HttpRequest) -> None:
         if not self.has_sync_permission(request):

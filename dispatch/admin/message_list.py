@@ -55,9 +55,7 @@ class LogList(ChangeList):
         for row in rows:
             row.lifecycle = lifecycle_status.of(row, states.get(str(row.pk), ""))
             row.object_url = object_url(viewer, row)
-            row.page_url = links.with_filters(
-                self.model_admin, request, links.change_url(row, viewer.site.name)
-            )
+            row.page_url = links.with_filters(self.model_admin, request, links.change_url(row, viewer.site))
 
     def _window(self, request: HttpRequest, found: QuerySet[Any]) -> Window:
         """Return what is looked through: rows that an index leads to, before any filter that none serves."""
@@ -153,7 +151,7 @@ def object_url(viewer: Viewer, message: OutboxMessage) -> str:
         return ""
     if message.object_schema != schema_name(router.db_for_read(model)):
         return ""
-    return links.url(model, message.object_pk, viewer.site.name)
+    return links.url(model, message.object_pk, viewer.site)
 
 
 def _of_object(pk: str) -> Q:

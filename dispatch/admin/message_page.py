@@ -118,7 +118,7 @@ class MessagePage(base.ReadOnlyAdmin):
                 raise PermissionDenied
             message = self.viewed_row(request, pk)
             act(request, message)
-            return HttpResponseRedirect(links.change_url(message, self.admin_site.name))
+            return HttpResponseRedirect(links.change_url(message, self.admin_site))
 
         return view
 

@@ -69,7 +69,7 @@ def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]
     found = list(rows[:limit])
     results = message_list.results(found)
     return [
-        Line(row, links.change_url(row, site.name), *lifecycle_status.of(row, results.get(str(row.pk), "")))
+        Line(row, links.change_url(row, site), *lifecycle_status.of(row, results.get(str(row.pk), "")))
         for row in found
     ]
 

@@ -17,7 +17,6 @@ from django.db import DatabaseError, InterfaceError, connections, router, transa
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -104,14 +103,6 @@ def may_see(viewer: Viewer) -> bool:
     return any(map(viewer.may_view, SHOWN))
 
 
-def url(viewer: Viewer, name: str, *args: str) -> str:
-    """Return the address of a page of the same site, "" where somebody left it out."""
-    try:
-        return links.page(name, viewer.site, *args)
-    except NoReverseMatch:
-        return ""
-
-
 def look(viewer: Viewer, *, ask: bool = False, brief: bool = False) -> dict[str, Any]:
     """Return what this user may see, or the ``failure`` for which nothing can be.
 
@@ -135,7 +126,7 @@ def drift(viewer: Viewer) -> dict[str, Any] | None:
     from dispatch.contract.verification.periodic_tasks import last_change
 
     report = _report(registry.current(), last_change(), router.db_for_read(OutboxMessage))
-    return {"report": report, "url": url(viewer, "dispatch_contract")}
+    return {"report": report, "url": links.page("dispatch_contract", viewer.site)}
 
 
 @lru_cache(maxsize=1)
@@ -248,7 +239,7 @@ class _Picture:
         lines = sorted(self.seen.queues, key=lambda line: not (line.pending or line.error))
         may_follow = self.viewer.may_open(Queue)
         keys = _queue_keys(registry.current()) if may_follow else {}
-        pages = {name: links.url(Queue, key, self.viewer.site.name) for name, key in keys.items()}
+        pages = {name: links.url(Queue, key, self.viewer.site) for name, key in keys.items()}
         return [self._queue(line, pages.get(line.queue, "")) for line in lines]
 
     def _queue(self, line: QueueLine, url: str) -> list[Link]:

@@ -89,7 +89,7 @@ class ExchangeAdmin(ExplainedAdmin):
 class QueueForm(base.BrokerForm):
     """Queues that are not the default one have no flag at all: a unique check sees no two of them as equal."""
 
-    site = admin.site.name
+    site = admin.site
 
     def clean_is_default(self) -> bool | None:
         if not self.cleaned_data["is_default"]:
@@ -168,7 +168,7 @@ class QueueAdmin(PausingAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change, **kwargs)  # a class of its own for each request
-        form.site = self.admin_site.name
+        form.site = self.admin_site
         return form
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

@@ -175,7 +175,7 @@ class SendView:
         """Lead to the message, where the user may see it."""
         may_see = self.viewer.may_open(OutboxMessage)
         model, pk = (OutboxMessage, task_id) if may_see else (TaskDefinition, self.row.pk)
-        return HttpResponseRedirect(links.url(model, pk, self.site.name))
+        return HttpResponseRedirect(links.url(model, pk, self.site))
 
     # ------------------------------------------------------------- what is shown
 
@@ -190,7 +190,7 @@ class SendView:
             form=form,
             shown=shown,
             again=self._original,
-            again_url=links.change_url(self._original, self.site.name) if self._original else "",
+            again_url=links.change_url(self._original, self.site) if self._original else "",
         )
         return page
 

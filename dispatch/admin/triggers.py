@@ -212,7 +212,7 @@ class TriggerAdmin(base.Admin):
             watched=widgets.listed((*trigger.watched, *trigger.relations)),
             condition=getattr(trigger.when, "__name__", "") if trigger.when else gettext("always"),
             destination=_place(trigger),
-            sent=_sent(activity, self.admin_site.name),
+            sent=_sent(activity, self.admin_site),
             preview_url=preview_links.address(self.admin_site, trigger)
             if self._may_preview(request, trigger.model)
             else "",
@@ -246,13 +246,13 @@ class TriggerAdmin(base.Admin):
     @admin.display(description=_("sent lately"))
     def sent(self, trigger: Any) -> SafeString | str:
         if trigger.enabled:
-            return _sent(trigger.activity, self.admin_site.name)
+            return _sent(trigger.activity, self.admin_site)
         return format_html(
             '{} <small class="dispatch-quiet">{} {}</small><br>{}',
             widgets.badge("cancelled", _("disabled")),
             history.signed(trigger.disabled) if trigger.disabled else "",
             trigger.disabled_reason,
-            _sent(trigger.activity, self.admin_site.name),
+            _sent(trigger.activity, self.admin_site),
         )
 
     @admin.display(description=_("sends"), ordering="task__name")
@@ -279,7 +279,7 @@ def _place(trigger: AnyTrigger) -> str:
     return in_one_sentence.place(found) if found else problem
 
 
-def _sent(activity: Activity | None, site: str) -> SafeString | str:
+def _sent(activity: Activity | None, site: admin.AdminSite) -> SafeString | str:
     """Return how many messages it sent lately, the last time, and its last error."""
     if activity is None:
         return widgets.EMPTY

@@ -50,7 +50,7 @@ def dispatch_overview(context: template.Context) -> dict[str, Any]:
     return {
         "may_see": bool(shown),
         "drift": drift,
-        "url": overview.url(viewer, "dispatch_overview"),
+        "url": links.page("dispatch_overview", viewer.site),
         **shown,
     }
 
@@ -64,7 +64,7 @@ def dispatch_panel(context: template.Context) -> dict[str, Any]:
         return {"may_see": False}
     return {
         "may_see": True,
-        "page": overview.url(viewer, "app_list", "dispatch"),
+        "page": links.page("app_list", viewer.site, "dispatch"),
         **overview.look(viewer, brief=True),
     }
 
@@ -80,4 +80,4 @@ def message_of_task(context: template.Context, task_id: str) -> str:
         message = OutboxMessage.objects.only("pk").filter(pk=task_id).first()
     except ValidationError:  # another producer's id
         return ""
-    return links.change_url(message, viewer.site.name) if message else ""
+    return links.change_url(message, viewer.site) if message else ""

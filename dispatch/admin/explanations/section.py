@@ -109,22 +109,17 @@ class Pages:
         return [(name, broker_state.look(self._viewer.site, [name])) for name in list(names)[:MOST_SHOWN]]
 
     def _learn(self, model: Any, kind: str, names: set[str]) -> None:
-        if not names or not self._viewer.may_open(model):
-            return
-        for pk, name in model.objects.filter(name__in=names).values_list("pk", "name"):
-            self._urls[kind, name] = links.url(model, pk, self._viewer.site.name)
+        for name, url in self._viewer.urls(model, names).items():
+            self._urls[kind, name] = url
 
     def _learn_routes(self, rules: set[str]) -> None:
         known = {rule(route): route.pattern for route in registry.current().table.routes}
         patterns = {known[text] for text in rules if text in known}
         if not patterns or not self._viewer.may_open(Route):
             return
-        for pk, pattern, kind in Route.objects.filter(pattern__in=patterns).values_list(
-            "pk", "pattern", "kind"
-        ):
-            self._urls["route", rule(routing.Route(pattern, kind))] = links.url(
-                Route, pk, self._viewer.site.name
-            )
+        for row in Route.objects.filter(pattern__in=patterns).only("pattern", "kind"):
+            name = rule(routing.Route(row.pattern, row.kind))
+            self._urls["route", name] = links.change_url(row, self._viewer.site)
 
 
 class ExplainedAdmin(base.Admin):
