@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch import throughput
 from dispatch.admin import widgets
-from dispatch.admin.explanations.section import Table
 from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.core.sentences import duration
 from dispatch.heartbeats import Count
 from dispatch.models import MinuteCount
@@ -39,7 +39,8 @@ def throughput_table(using: str) -> Table:
     hour, day = throughput.of_hour_and_day(using)
     came, total = throughput.enqueued(using, hour.starts)
     rows = [_enqueued(hour, came, total), *_rows(hour, day)] if day.counts or total else []
-    return Table(_("Throughput"), COLUMNS, rows)
+    empty = _("Nothing was published in the last day. What a relay publishes from now on is counted here.")
+    return Table(_("Throughput"), COLUMNS, rows, empty=empty)
 
 
 def _enqueued(hour: Series, came: Sequence[Count], total: int) -> list[Link]:

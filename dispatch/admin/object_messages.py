@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -11,11 +10,16 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import select_template
+from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import base, lifecycle_status, links, message_list
+from dispatch.admin import base, lifecycle_status, links, message_list, widgets
+from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.models import OutboxMessage
 from dispatch.models.database import schema_name
 from dispatch.models.outbox_message import OutboxQuerySet
+
+COLUMNS = (_("task"), _("status"), _("sent by"), _("enqueued"))
 
 
 class DispatchedAdmin(base.ModelAdmin):
@@ -42,16 +46,6 @@ class DispatchedAdmin(base.ModelAdmin):
         css = {"all": ("dispatch/admin.css",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One message in short."""
-
-    message: OutboxMessage
-    url: str
-    status: str
-    label: Any
-
-
 def messages_of(instance: Model, trigger: str = "") -> OutboxQuerySet:
     """Return the messages that were sent for an object, by one trigger or by all, newest first."""
     rows = OutboxMessage.objects.filter(
@@ -64,14 +58,20 @@ def messages_of(instance: Model, trigger: str = "") -> OutboxQuerySet:
     return rows.order_by("-id").defer("args", "kwargs", "options", "headers")
 
 
-def lines(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> list[Line]:
-    """Return the first messages with their results and addresses."""
+def table(rows: OutboxQuerySet, limit: int, site: admin.AdminSite) -> Table:
+    """Return the first messages, each in short, with its result and address."""
     found = list(rows[:limit])
     results = message_list.results(found)
-    return [
-        Line(row, links.change_url(row, site), *lifecycle_status.of(row, results.get(str(row.pk), "")))
+    cells = [
+        [
+            Link(row.task_name, links.change_url(row, site)),
+            Link(widgets.badge(*lifecycle_status.of(row, results.get(str(row.pk), "")))),
+            Link(row.origin_name or row.get_origin_display()),
+            Link(widgets.moment(row.created_at, _("enqueued"))),
+        ]
         for row in found
     ]
+    return Table("", COLUMNS, cells, empty=_("None was sent for it."))
 
 
 def log_url(site: admin.AdminSite, **lookups: Any) -> str:

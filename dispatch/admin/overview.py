@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,8 +23,8 @@ from django.utils.translation import gettext_lazy as _
 
 from dispatch import health, registry
 from dispatch.admin import broker_state, charts, first_steps, links, object_messages, widgets
-from dispatch.admin.explanations.section import Table
 from dispatch.admin.links import Link, Viewer
+from dispatch.admin.tables import Table
 from dispatch.conf import conf
 from dispatch.core.redaction import redact
 from dispatch.core.sentences import duration
@@ -71,14 +70,6 @@ PROCESS_COLUMNS = (
     _("in the last minutes"),
     _("last errors"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A table, or where it has no rows, what to do."""
-
-    table: Table
-    empty: str | Promise
 
 
 def view(site: admin.AdminSite) -> Any:
@@ -162,7 +153,7 @@ class _Picture:
         if brief:
             return short
         steps = first_steps.steps(self.viewer, self.seen, self.using, ask=ask)
-        return {**short, "steps": steps, "parts": [*self._parts()]}
+        return {**short, "steps": steps, "tables": [*self._tables()]}
 
     def _may(self, model: type[Model]) -> bool:
         return self.viewer.may_view(model)
@@ -209,30 +200,16 @@ class _Picture:
             sum(each.kind == kind and each.state == "alive" for each in self.seen.processes)
         )
 
-    def _parts(self) -> Iterator[Part]:
+    def _tables(self) -> Iterator[Table]:
         if self._may(Queue):
-            yield Part(
-                self._table(_("Queues"), QUEUE_COLUMNS, self._queue_rows()),
-                _("No queue is known: add the default one."),
-            )
+            empty = _("No queue is known: add the default one.")
+            yield _table(_("Queues"), QUEUE_COLUMNS, self._queue_rows(), empty)
         if self._may(MinuteCount):
-            yield Part(
-                charts.throughput_table(self.using),
-                _(
-                    "Nothing was published in the last day. What a relay publishes from now on is counted here."
-                ),
-            )
+            yield charts.throughput_table(self.using)
         if self._may(Process):
-            yield Part(
-                self._table(
-                    _("Relays and collectors"), PROCESS_COLUMNS, [*map(_process, self.seen.processes)]
-                ),
-                _("None has run. Start them: manage.py dispatch relay, and manage.py dispatch results."),
-            )
-
-    def _table(self, title: Any, columns: tuple[Any, ...], rows: list[list[Link]]) -> Table:
-        more = max(len(rows) - MOST_SHOWN, 0)
-        return Table(title, columns, rows[:MOST_SHOWN], more).without_empty_columns()
+            empty = _("None has run. Start them: manage.py dispatch relay, and manage.py dispatch results.")
+            rows = [*map(_process, self.seen.processes)]
+            yield _table(_("Relays and collectors"), PROCESS_COLUMNS, rows, empty)
 
     def _queue_rows(self) -> list[list[Link]]:
         """Return a row for each queue, those first where something waits or fails."""
@@ -258,6 +235,11 @@ class _Picture:
             Link(widgets.shortened(line.error) if line.error else ""),
             Link(broker_state.look(self.viewer.site, [line.queue], "short") if url else ""),
         ]
+
+
+def _table(title: Promise, columns: tuple[Any, ...], rows: list[list[Link]], empty: Promise) -> Table:
+    more = max(len(rows) - MOST_SHOWN, 0)
+    return Table(title, columns, rows[:MOST_SHOWN], more, empty=empty).without_empty_columns()
 
 
 def _process(line: ProcessLine) -> list[Link]:

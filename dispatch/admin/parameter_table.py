@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from dispatch.admin import widgets
+from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.core.schema.summary import describe
+
+COLUMNS = (_("name"), _("type"), _("Required"), _("Default"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,18 @@ def _object(value: Any) -> dict[str, Any]:
 def table(schema: Any, sensitive: list[str]) -> SafeString:
     """Return the parameters as an HTML table."""
     context = {
-        "parameters": list(parameters(schema, sensitive)),
+        "table": Table("", COLUMNS, [*map(_row, parameters(schema, sensitive))]),
         "is_open": _object(schema).get("additionalProperties", True) is not False,
     }
     return render_to_string("dispatch/parameters.html", context)
+
+
+def _row(parameter: Parameter) -> list[Link]:
+    name = format_html("<code>{}</code>", parameter.name)
+    if parameter.sensitive:
+        name = format_html("{} {}", name, widgets.badge("masked", _("masked")))
+    if parameter.description:
+        name = widgets.subtitled(name, parameter.description)
+    required = gettext("required") if parameter.required else gettext("optional")
+    default = format_html("<code>{}</code>", parameter.default) if parameter.default else ""
+    return [Link(name), Link(parameter.type), Link(required), Link(default)]

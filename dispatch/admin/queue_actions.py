@@ -17,8 +17,9 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import base, broker_state, history, links, widgets
-from dispatch.admin.explanations.section import Note, Table
+from dispatch.admin.explanations.section import Note
 from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import Queue
 

@@ -11,17 +11,20 @@ from django.db.models import Model
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from dispatch.admin import links, object_messages
+from dispatch.admin import links, object_messages, widgets
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.explanations.in_one_sentence import place
 from dispatch.admin.links import Link, Viewer
+from dispatch.admin.tables import Table
 from dispatch.core import trigger_rules
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import OutboxMessage
 from dispatch.models.triggers import EVENT_LABELS
+from dispatch.triggers.firing_explanation import Check
 from dispatch.triggers.preview import Candidate, Preview, load, preview
 
 RECENT = 10
+CHECK_COLUMNS = (_("what"), _("It is"), _("Expected"), _("Holds"))
 
 
 class PreviewForm(forms.Form):
@@ -77,16 +80,23 @@ def context_for(found: Candidate, viewer: Viewer) -> dict[str, Any]:
 
 def _answered(answer: Preview, instance: Model, viewer: Viewer) -> dict[str, Any]:
     destination = answer.destination.destination
-    may_see = viewer.may_open(OutboxMessage)
-    history = object_messages.messages_of(instance, answer.trigger) if may_see else None
+    sent = object_messages.messages_of(instance, answer.trigger)
+    history = object_messages.table(sent, RECENT, viewer.site) if viewer.may_open(OutboxMessage) else None
     return {
         "answer": answer,
         "example": Link(str(instance), viewer.url(instance)),
         "arguments": _arguments(answer),
+        "checks": Table("", CHECK_COLUMNS, [*map(_check, answer.checks)]),
         "place": place(destination) if destination else "",
         "decided_by": rule_names.decisions(answer.destination.decided_by).items(),
-        "lines": object_messages.lines(history, RECENT, viewer.site) if history is not None else None,
+        "history": history,
     }
+
+
+def _check(check: Check) -> list[Link]:
+    verdict = widgets.badge("success", _("yes")) if check.holds else widgets.badge("failure", _("no"))
+    holds = widgets.subtitled(verdict, check.hint) if check.hint else verdict
+    return [Link(check.what), Link(check.value), Link(check.expected), Link(holds)]
 
 
 def _arguments(answer: Preview) -> list[tuple[str, str]]:

@@ -33,8 +33,7 @@ def dispatch_messages(context: template.Context, instance: Model | None, limit: 
     rows = object_messages.messages_of(instance)
     return {
         "previews": previews,
-        "is_shown": True,
-        "lines": object_messages.lines(rows, limit, viewer.site),
+        "table": object_messages.table(rows, limit, viewer.site),
         "url": object_messages.log_url(
             viewer.site, object_model=instance._meta.label_lower, object_pk=instance.pk
         ),

@@ -14,11 +14,11 @@ from dispatch.admin.explanations.section import (
     Explained,
     Note,
     Pages,
-    Table,
     commands,
     concern_notes,
 )
 from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.core.routing import Target
 from dispatch.registry.senders_by_destination import Sender, usage
 

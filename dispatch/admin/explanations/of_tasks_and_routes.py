@@ -15,11 +15,11 @@ from dispatch.admin.explanations.section import (
     Explained,
     Note,
     Pages,
-    Table,
     commands,
     concern_notes,
 )
 from dispatch.admin.links import Link
+from dispatch.admin.tables import Table
 from dispatch.conf import conf
 from dispatch.core import route_patterns, routing
 from dispatch.core.routing import Destination

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest
-from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
@@ -17,6 +16,7 @@ from dispatch import registry
 from dispatch.admin import base, broker_state, links, object_messages
 from dispatch.admin.explanations import rule_names
 from dispatch.admin.links import Link, Viewer
+from dispatch.admin.tables import Table, Text
 from dispatch.core import routing
 from dispatch.exceptions import ConfigurationError
 from dispatch.models import OutboxMessage, Queue, Route, TaskDefinition, Trigger
@@ -24,7 +24,6 @@ from dispatch.registry import priority_warnings
 from dispatch.registry.routing_explanation import rule
 from dispatch.registry.senders_by_destination import Sender
 
-Text = str | Promise
 MOST_SHOWN = 25
 MOST_UNFOLDED = 10
 
@@ -36,30 +35,6 @@ class Note:
     kind: str
     label: Text
     text: Text = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells, at most ``MOST_SHOWN`` of them; ``more`` says how many are left out."""
-
-    title: Text
-    columns: tuple[Text, ...]
-    rows: list[list[Link]]
-    more: int = 0
-    is_folded: bool = False
-
-    @property
-    def named_cells(self) -> list[list[tuple[Text, Link]]]:
-        """The rows, each cell with the name of its column."""
-        return [[*zip(self.columns, row, strict=True)] for row in self.rows]
-
-    def without_empty_columns(self) -> Table:
-        """Return the table without the columns that say nothing in any row."""
-        kept = [
-            place for place, _name in enumerate(self.columns) if any(row[place].text for row in self.rows)
-        ]
-        columns = tuple(self.columns[place] for place in kept)
-        return replace(self, columns=columns, rows=[[row[place] for place in kept] for row in self.rows])
 
 
 @dataclass(slots=True)
