@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,14 +14,16 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import base, history, links, object_messages, preview_links, widgets
 from dispatch.admin.explanations import in_one_sentence
 from dispatch.admin.explanations.section import warn
+from dispatch.admin.links import Link
 from dispatch.admin.model_choices import columns, relations, watchable
 from dispatch.admin.parameter_table import parameters
+from dispatch.admin.tables import Table
 from dispatch.admin.trigger_forms import ArgumentInline, ConditionInline, TriggerForm
 from dispatch.core import trigger_rules
 from dispatch.models import OutboxMessage, TaskDefinition, Trigger
@@ -31,28 +32,14 @@ from dispatch.triggers.code_triggers import CodeTrigger, declared
 from dispatch.triggers.recent_messages import Activity, recent
 from dispatch.triggers.trigger_index import AnyTrigger
 
-
-@dataclass(frozen=True, slots=True)
-class InCode:
-    """A trigger in code, in the words of the list."""
-
-    trigger: CodeTrigger
-    name: SafeString
-    task: SafeString
-    events: str
-    watched: str
-    condition: str
-    destination: str
-    sent: SafeString | str
-    preview_url: str
-    log_url: str
+CODE_COLUMNS = (_("name"), _("when"), _("if"), _("sends"), _("sent lately"))
 
 
 class TriggerList(ChangeList):
     """A page of triggers, and those in code, with what they sent lately, and who disabled those that are."""
 
     model_admin: TriggerAdmin
-    code_triggers: list[InCode]
+    code_triggers: Table
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -198,26 +185,28 @@ class TriggerAdmin(base.Admin):
         for warning in getattr(formset, "warnings", ()):
             self.message_user(request, warning, messages.WARNING)
 
-    def in_code(self, request: HttpRequest, known: Mapping[str, Activity]) -> list[InCode]:
+    def in_code(self, request: HttpRequest, known: Mapping[str, Activity]) -> Table:
         """Return the triggers in code by name."""
         found = sorted(declared.values(), key=lambda trigger: trigger.name)
-        return [self._in_code(request, each, known.get(each.name)) for each in found]
+        rows = [self._in_code(request, each, known.get(each.name)) for each in found]
+        return Table(gettext("Triggers in code"), CODE_COLUMNS, rows)
 
-    def _in_code(self, request: HttpRequest, trigger: CodeTrigger, activity: Activity | None) -> InCode:
-        return InCode(
-            trigger,
-            name=widgets.dotted(trigger.name),
-            task=widgets.dotted(trigger.task),
-            events=_events(trigger.events),
-            watched=widgets.listed((*trigger.watched, *trigger.relations)),
-            condition=getattr(trigger.when, "__name__", "") if trigger.when else gettext("always"),
-            destination=_place(trigger),
-            sent=_sent(activity, self.admin_site),
-            preview_url=preview_links.address(self.admin_site, trigger)
-            if self._may_preview(request, trigger.model)
-            else "",
-            log_url=self._log_url(request, trigger.name),
+    def _in_code(self, request: HttpRequest, trigger: CodeTrigger, activity: Activity | None) -> list[Link]:
+        may_preview = self._may_preview(request, trigger.model)
+        pages = (
+            (preview_links.address(self.admin_site, trigger) if may_preview else "", gettext("Preview")),
+            (self._log_url(request, trigger.name), pgettext("outbox", "Messages")),
         )
+        shown = format_html_join(" · ", '<a href="{}">{}</a>', (each for each in pages if each[0]))
+        watched = (*trigger.watched, *trigger.relations)
+        condition = getattr(trigger.when, "__name__", "") if trigger.when else gettext("always")
+        return [
+            Link(widgets.subtitled(widgets.dotted(trigger.name), shown)),
+            Link(_when(trigger.model, _events(trigger.events), watched)),
+            Link(condition),
+            Link(_sends(trigger)),
+            Link(_sent(activity, self.admin_site)),
+        ]
 
     def _may_preview(self, request: HttpRequest, label: str) -> bool:
         return self.viewer(request).may_view(links.find(label))
@@ -229,11 +218,7 @@ class TriggerAdmin(base.Admin):
 
     @admin.display(description=_("when"), ordering="model")
     def when(self, trigger: Trigger) -> SafeString:
-        text = format_html("{} {}", widgets.dotted(trigger.model), _events(trigger.events))
-        if not trigger.watched:
-            return text
-        watched = gettext("watches %s") % self.watched_in_words(trigger)
-        return widgets.subtitled(text, watched)
+        return _when(trigger.model, _events(trigger.events), _items(trigger.watched or []))
 
     @admin.display(description=_("events"))
     def events_in_words(self, trigger: Trigger) -> str:
@@ -257,7 +242,7 @@ class TriggerAdmin(base.Admin):
 
     @admin.display(description=_("sends"), ordering="task__name")
     def sends(self, trigger: Trigger) -> SafeString:
-        return widgets.subtitled(widgets.dotted(trigger.task.name), f"→ {_place(trigger.spec())}")
+        return _sends(trigger.spec())
 
     @admin.display(description=_("if"))
     def condition_list(self, trigger: Trigger) -> SafeString | str:
@@ -272,11 +257,19 @@ def _parameters(pk: str) -> list[dict[str, Any]]:
     return [{"name": p.name, "type": p.type, "required": p.required, "default": p.default} for p in found]
 
 
-def _place(trigger: AnyTrigger) -> str:
+def _when(model: str, events: str, watched: Iterable[Any]) -> SafeString:
+    text = format_html("{} {}", widgets.dotted(model), events)
+    names = widgets.listed(map(str, watched))
+    return text if names == widgets.EMPTY else widgets.subtitled(text, gettext("watches %s") % names)
+
+
+def _sends(trigger: AnyTrigger) -> SafeString:
+    """Return the task, and where its messages go as things stand, or why nowhere."""
     from dispatch.triggers.preview import destination
 
     found, problem = destination(trigger)
-    return in_one_sentence.place(found) if found else problem
+    place = in_one_sentence.place(found) if found else problem
+    return widgets.subtitled(widgets.dotted(trigger.task), f"→ {place}")
 
 
 def _sent(activity: Activity | None, site: admin.AdminSite) -> SafeString | str:
