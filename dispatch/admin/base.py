@@ -177,7 +177,13 @@ class Admin(_WithRowSelects, ModelAdmin):
     def own_page(self, request: HttpRequest, template: str, **context: Any) -> HttpResponse:
         """Return a page that Django's admin does not have, in the frame of those that it has."""
         request.current_app = self.admin_site.name  # as Django's own pages do
-        frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        frame = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "may_view_list": self.has_view_permission(request),
+            "list_url": links.page(f"dispatch_{self.opts.model_name}_changelist", self.admin_site),
+        }
         return TemplateResponse(request, template, frame | context)
 
     def viewed_row(self, request: HttpRequest, pk: Any) -> Any:

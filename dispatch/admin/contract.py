@@ -72,7 +72,6 @@ def view(model_admin: Any) -> Any:
             more=max(0, len(findings) - MOST_SHOWN),
             hidden=len(report.findings) - len(findings),
             is_live=is_live,
-            may_view_manifests=viewer.may_open(Manifest),
         )
         return page
 

@@ -185,8 +185,9 @@ class ManifestAdmin(base.ReadOnlyAdmin):
         )
 
     def _page(self, request: HttpRequest, **context: Any) -> HttpResponse:
-        context |= {"title": _("Import a manifest"), "may_view_manifests": True}
-        return self.own_page(request, "admin/dispatch/manifest/sync.html", **context)
+        return self.own_page(
+            request, "admin/dispatch/manifest/sync.html", title=_("Import a manifest"), **context
+        )
 
     @admin.display(description=_("tasks now"), ordering="task_count")
     def task_count(self, manifest: Any) -> str:
