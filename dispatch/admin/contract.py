@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from dispatch.admin import widgets
@@ -35,17 +33,6 @@ SUBJECTS: tuple[tuple[type[models.Model], str, frozenset[str]], ...] = (
 if apps.is_installed("django_celery_beat"):
     PeriodicTask: type[models.Model] = apps.get_model("django_celery_beat", "PeriodicTask")  # type: ignore[misc]
     SUBJECTS = (*SUBJECTS, (PeriodicTask, "name", frozenset({"C016", "C017", "C018"})))
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A finding: the kind of its badge, its id, a link to what it is about, and both texts with their commands."""
-
-    severity: str
-    id: str
-    subject: Link
-    sentence: SafeString
-    remedy: SafeString
 
 
 def view(model_admin: Any) -> Any:
@@ -89,7 +76,8 @@ def _secret(viewer: Viewer) -> set[str]:
     return {each for kinds, models in concerns if not any(map(viewer.may_view, models)) for each in kinds}
 
 
-def _shown(findings: Iterable[Any], viewer: Viewer) -> list[Shown]:
+def _shown(findings: Iterable[Any], viewer: Viewer) -> list[dict[str, Any]]:
+    """Return the findings as the page shows them: ``kind`` is that of the badge."""
     findings = list(findings)
     urls = {
         (kind, name): address
@@ -101,12 +89,12 @@ def _shown(findings: Iterable[Any], viewer: Viewer) -> list[Shown]:
         for kind in kinds
     }
     return [
-        Shown(
-            "failure" if found.severity == "error" else "warning",
-            found.id,
-            Link(found.subject, urls.get((found.id, found.subject), "")),
-            widgets.with_commands(found.sentence),
-            widgets.with_commands(found.remedy),
-        )
+        {
+            "kind": "failure" if found.severity == "error" else "warning",
+            "id": found.id,
+            "subject": Link(found.subject, urls.get((found.id, found.subject), "")),
+            "sentence": widgets.with_commands(found.sentence),
+            "remedy": widgets.with_commands(found.remedy),
+        }
         for found in findings
     ]

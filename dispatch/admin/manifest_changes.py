@@ -26,30 +26,18 @@ SECTIONS: dict[str, tuple[Promise, str, Promise]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One change of a task."""
-
-    text: str
-    is_breaking: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A task, and what changes of it."""
-
-    task: Link
-    lines: list[Line]
+#: What changes of a task: texts, and whether each breaks who sends it.
+Lines = list[tuple[str, bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The tasks with which the same happens; ``more`` says how many are left out."""
+    """The tasks with which the same happens, each with its changes; ``more`` says how many are left out."""
 
     title: str | Promise
     kind: str
     label: str | Promise
-    entries: list[Entry]
+    entries: list[tuple[Link, Lines]]
     more: int
 
 
@@ -61,7 +49,7 @@ def sections(document: Any, viewer: Viewer) -> list[Section]:
     return [
         Section(
             *SECTIONS[key],
-            [Entry(tasks[name], lines) for name, lines in entries[:MOST_SHOWN]],
+            [(tasks[name], lines) for name, lines in entries[:MOST_SHOWN]],
             max(0, len(entries) - MOST_SHOWN),
         )
         for key, entries in found.items()
@@ -82,7 +70,7 @@ def summary(document: Any) -> str:
     return ", ".join(texts)
 
 
-def _entries(document: Any, key: str) -> Iterator[tuple[str, list[Line]]]:
+def _entries(document: Any, key: str) -> Iterator[tuple[str, Lines]]:
     """Yield each task with its changes."""
     for each in _objects(document.get(key) if isinstance(document, dict) else None, (str, dict)):
         if isinstance(each, str):
@@ -92,9 +80,9 @@ def _entries(document: Any, key: str) -> Iterator[tuple[str, list[Line]]]:
             yield storable(str(each.get("task", ""))), [_line(change) for change in changes]
 
 
-def _line(change: dict[str, Any]) -> Line:
+def _line(change: dict[str, Any]) -> tuple[str, bool]:
     text = f"{change.get('parameter', '')} {change.get('sentence', '')}".strip()
-    return Line(storable(text), bool(change.get("breaking")))
+    return storable(text), bool(change.get("breaking"))
 
 
 def _objects(value: Any, kinds: tuple[type, ...]) -> list[Any]:

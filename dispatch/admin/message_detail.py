@@ -36,14 +36,6 @@ Status = OutboxMessage.Status
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
-    """A name or a position, and the value as indented JSON."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """What the worker reported; its text and traceback are empty where this user may not view results."""
 
@@ -76,37 +68,8 @@ class Where:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """What the page shows beside the columns themselves."""
-
-    where: Where
-    task: Link
-    arguments: list[Argument]
-    is_given_result: bool
-    is_known: bool
-    has_masked: bool
-    destination: str
-    elsewhere: str
-    can_move: bool
-    seen: SafeString
-    options: list[Argument]
-    header_names: str
-    times: list[Moment]
-    object: Link | None
-    siblings: str
-    chain: list[Link]
-    trigger: Link | None
-    preview: str
-    original: Link | None
-    copies: list[Link]
-    again: str
-    result: Result | None
-    spans: list[tuple[str, str]]
-
-
-def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
-    """Collect what this user may see of one message."""
+def describe(message: OutboxMessage, viewer: Viewer) -> dict[str, Any]:
+    """Collect what the page shows beside the columns themselves, as far as this user may see it."""
     task = registry.current().tasks.get(message.task_name)
     row = _result_row(message)
     result = _result(row, viewer) if row else None
@@ -116,35 +79,35 @@ def describe(message: OutboxMessage, viewer: Viewer) -> Detail:
     repeated = resends(message)
     better = transfer.better_place(message) if row is None else None
     chain = [_member(row, message, viewer) for row in canvas.members(message)]
-    return Detail(
-        where=is_at,
-        task=_link(message.task_name, definition, viewer),
-        arguments=[Argument(name, _json(value)) for name, value in shown],
-        is_given_result=canvas.is_given_result(message),
-        is_known=task is not None,
-        has_masked=bool(message.broker) and (task is None or shown != arguments(message, task)),
-        destination=destination(message),
-        elsewhere=place(better) if better else "",
-        can_move=better is not None and transfer.is_movable(message),
-        seen=broker_state.look(viewer.site, [] if is_at.progress.is_final else _queues(message)),
-        options=[
-            Argument(name, _option(name, value))
+    return {
+        "where": is_at,
+        "task": _link(message.task_name, definition, viewer),
+        "arguments": [(name, _json(value)) for name, value in shown],
+        "is_given_result": canvas.is_given_result(message),
+        "is_known": task is not None,
+        "has_masked": bool(message.broker) and (task is None or shown != arguments(message, task)),
+        "destination": destination(message),
+        "elsewhere": place(better) if better else "",
+        "can_move": better is not None and transfer.is_movable(message),
+        "seen": broker_state.look(viewer.site, [] if is_at.progress.is_final else _queues(message)),
+        "options": [
+            (name, _option(name, value))
             for name, value in _entries(message.options)
             if not (name == "chain" and chain)  # which is shown as links
         ],
-        header_names=widgets.listed(name for name, _value in _entries(message.headers)),
-        times=times(message, result),
-        object=_object(message, viewer),
-        siblings=_siblings(message),
-        chain=chain,
-        trigger=_trigger(message, trigger, viewer),
-        preview=_preview(message, trigger, viewer),
-        original=_message(repeated.original, viewer) if repeated.original else None,
-        copies=[_message(copy, viewer) for copy in repeated.copies[-MOST_COPIES:]],
-        again=_send_again_url(message, definition, viewer),
-        result=result,
-        spans=_spans(message, result) if result else [],
-    )
+        "header_names": widgets.listed(name for name, _value in _entries(message.headers)),
+        "times": times(message, result),
+        "object": _object(message, viewer),
+        "siblings": _siblings(message),
+        "chain": chain,
+        "trigger": _trigger(message, trigger, viewer),
+        "preview": _preview(message, trigger, viewer),
+        "original": _message(repeated.original, viewer) if repeated.original else None,
+        "copies": [_message(copy, viewer) for copy in repeated.copies[-MOST_COPIES:]],
+        "again": _send_again_url(message, definition, viewer),
+        "result": result,
+        "spans": _spans(message, result) if result else [],
+    }
 
 
 def where(message: OutboxMessage, viewer: Viewer) -> Where:
@@ -167,10 +130,10 @@ def _about(row: Model, viewer: Viewer) -> Link | None:
     return link if link.url else None
 
 
-def unmasked(message: OutboxMessage) -> list[Argument]:
-    """Return the arguments as they are, of an unknown task too."""
+def unmasked(message: OutboxMessage) -> list[tuple[str, str]]:
+    """Return name and JSON of the arguments as they are, of an unknown task too."""
     task = registry.current().tasks.get(message.task_name)
-    return [Argument(name, _json(value)) for name, value in arguments(message, task)]
+    return [(name, _json(value)) for name, value in arguments(message, task)]
 
 
 def _send_again_url(message: OutboxMessage, row: TaskDefinition | None, viewer: Viewer) -> str:

@@ -98,17 +98,17 @@ class MessagePage(base.ReadOnlyAdmin):
             arguments=unmasked(message),
         )
 
-    def _moves(self, request: HttpRequest, message: OutboxMessage, detail: Any) -> Any:
+    def _moves(self, request: HttpRequest, message: OutboxMessage, detail: dict[str, Any]) -> Any:
         """Yield the verb and the label of each button."""
         for verb, move in MOVES.items():
             if getattr(self, f"has_{verb}_permission")(request) and move.applies(message):
                 yield verb, move.label
-        is_final = detail.where.progress.is_final
+        is_final = detail["where"].progress.is_final
         is_published = message.status == OutboxMessage.Status.PUBLISHED
         if self.has_revoke_permission(request) and is_published and (not is_final or message.ignore_result):
             yield "revoke", REVOKE.label
-        if self.has_requeue_permission(request) and detail.can_move:
-            yield "move", _("Move to %(place)s") % {"place": detail.elsewhere}
+        if self.has_requeue_permission(request) and detail["can_move"]:
+            yield "move", _("Move to %(place)s") % {"place": detail["elsewhere"]}
 
     def _button(self, may: Callable[[HttpRequest], bool], act: Act) -> Any:
         @require_POST

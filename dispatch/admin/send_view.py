@@ -6,10 +6,8 @@ the message that was sent.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -19,7 +17,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.functional import cached_property
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from dispatch import outbox, registry
@@ -43,22 +40,6 @@ from dispatch.registry.routing_explanation import explain
 
 #: What is posted with the form and is none of its fields.
 BESIDE = ("csrfmiddlewaretoken", "step", "task_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What would be sent, and where it would go; ``body`` is what goes on the wire, but for what is sensitive."""
-
-    task_id: uuid.UUID
-    place: str
-    decided_by: dict[str, str]
-    seen: SafeString
-    due: str
-    expires_at: dt.datetime | None
-    options: list[tuple[str, str]]
-    headers: str
-    body: str
-    posted: list[tuple[str, str]]
 
 
 class SendView:
@@ -179,7 +160,7 @@ class SendView:
 
     # ------------------------------------------------------------- what is shown
 
-    def _page(self, form: SendForm | None = None, shown: Shown | None = None) -> HttpResponse:
+    def _page(self, form: SendForm | None = None, shown: dict[str, Any] | None = None) -> HttpResponse:
         page: HttpResponse = self.admin.own_page(
             self.request,
             "admin/dispatch/taskdefinition/send.html",
@@ -194,7 +175,8 @@ class SendView:
         )
         return page
 
-    def _shown(self, call: Call, draft: outbox.Draft) -> Shown:
+    def _shown(self, call: Call, draft: outbox.Draft) -> dict[str, Any]:
+        """Return what would be sent, and where; ``body`` is what goes on the wire, but for what is sensitive."""
         row = draft.row
         args, kwargs = json.loads(row.args), json.loads(row.kwargs)
         found = explain(self.snapshot, call.name, call.target, Request(call.name, args, kwargs, row.options))
@@ -203,23 +185,23 @@ class SendView:
             args, kwargs = self.task.mask(args, kwargs)
         options = row.options if self.may_view else masked_option(row.options)
         body = [args, kwargs, embed(options.get("link", ()), options.get("link_error", ()))]
-        return Shown(
-            task_id=row.pk,
-            place=place(destination) if destination else "",
-            decided_by=rule_names.decisions(found.decided_by),
-            seen=broker_state.look(self.site, destination.queues if destination else ()),
-            due=_due(draft),
-            expires_at=row.expires_at,
-            options=[(name, json.dumps(each, ensure_ascii=False)) for name, each in options.items()],
-            headers=", ".join(row.headers),
-            body=json.dumps(body, ensure_ascii=False, indent=2),
-            posted=[
+        return {
+            "task_id": row.pk,
+            "place": place(destination) if destination else "",
+            "decided_by": rule_names.decisions(found.decided_by),
+            "seen": broker_state.look(self.site, destination.queues if destination else ()),
+            "due": _due(draft),
+            "expires_at": row.expires_at,
+            "options": [(name, json.dumps(each, ensure_ascii=False)) for name, each in options.items()],
+            "headers": ", ".join(row.headers),
+            "body": json.dumps(body, ensure_ascii=False, indent=2),
+            "posted": [
                 (name, value)
                 for name, values in self.request.POST.lists()
                 for value in values
                 if name not in BESIDE
             ],
-        )
+        }
 
 
 def _changed(data: QueryDict, step: str, what: str) -> QueryDict:
