@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 from django.contrib import admin
@@ -14,7 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
@@ -27,39 +26,7 @@ from dispatch.outbox.lifecycle import STEP
 PATIENCE = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bulk:
-    """What is said before something is done to many messages."""
-
-    move: Move
-    question: Any
-    consequence: Any
-    consent: Any
-
-
-BULKS = {
-    "requeue": Bulk(
-        MOVES["requeue"],
-        ngettext_lazy("Requeue %(count)s message?", "Requeue %(count)s messages?", "count"),
-        _("They go back to pending, with all attempts before them, and the relay publishes them."),
-        _("Yes, requeue them"),
-    ),
-    "cancel": Bulk(
-        MOVES["cancel"],
-        ngettext_lazy("Cancel %(count)s message?", "Cancel %(count)s messages?", "count"),
-        _("They are not sent, unless you requeue them."),
-        _("Yes, cancel them"),
-    ),
-    "revoke": Bulk(
-        REVOKE,
-        ngettext_lazy("Revoke %(count)s message?", "Revoke %(count)s messages?", "count"),
-        _(
-            "What waits is cancelled, and the running workers are told not to run what is published. What runs already "
-            "goes on, and a worker that starts later knows nothing of it, unless it keeps a --statedb."
-        ),
-        _("Yes, revoke them"),
-    ),
-}
+BULKS: dict[str, Move] = {**MOVES, "revoke": REVOKE}
 
 
 class BulkActions(base.ReadOnlyAdmin):
@@ -89,7 +56,7 @@ class BulkActions(base.ReadOnlyAdmin):
     def _ask(self, verb: str, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Show what would happen to which messages, and ask."""
         ids = [*queryset.order_by("pk").values_list("pk", flat=True)[: message_window.SIZE]]
-        tally, move = Tally(), BULKS[verb].move
+        tally, move = Tally(), BULKS[verb]
         for at in range(0, len(ids), STEP):
             tally.add(move.forecast(self._rows(request).filter(pk__in=ids[at : at + STEP])))
         able = sum(tally.able.values()) - tally.empty
@@ -97,7 +64,7 @@ class BulkActions(base.ReadOnlyAdmin):
             verb,
             request,
             ids,
-            title=BULKS[verb].question % {"count": able} if able else _("Nothing to do"),
+            title=move.question % {"count": able} if able else _("Nothing to do"),
             able=able,
             counts=in_words(tally.able),
             obstacles=[*move.obstacles(tally)],
@@ -128,7 +95,7 @@ class BulkActions(base.ReadOnlyAdmin):
 
     def _do(self, verb: str, request: HttpRequest, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
         """Do it for some seconds; return what is left."""
-        tally, move, began = Tally(), BULKS[verb].move, time.monotonic()
+        tally, move, began = Tally(), BULKS[verb], time.monotonic()
         while ids:
             tally.add(move.carry_out(request, self._rows(request).filter(pk__in=ids[:STEP])))
             ids = ids[STEP:]
@@ -147,7 +114,7 @@ class BulkActions(base.ReadOnlyAdmin):
             request,
             "admin/dispatch/outboxmessage/bulk.html",
             ids=" ".join(each.hex for each in ids),
-            bulk=BULKS[verb],
+            move=BULKS[verb],
             action_url=self._with_filters(request, f"bulk_{verb}"),
             list_url=self._with_filters(request, "changelist"),
             **context,

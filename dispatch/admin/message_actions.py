@@ -48,9 +48,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One of the things that operators may do to messages."""
+    """One of the things that operators may do to messages; of many they are asked ``question`` before."""
 
     label: Any
+    question: Any
+    consequence: Any
+    consent: Any
     run: Callable[[Any], Any]
     statuses: tuple[str, ...]
     refused: Any
@@ -117,6 +120,11 @@ class Revoking(Move):
 MOVES = {
     "requeue": Move(
         label=_("Requeue"),
+        question=ngettext_lazy("Requeue %(count)s message?", "Requeue %(count)s messages?", "count"),
+        consequence=_(
+            "They go back to pending, with all attempts before them, and the relay publishes them."
+        ),
+        consent=_("Yes, requeue them"),
         run=outbox.requeue,
         statuses=tuple(OutboxMessage.REQUEUEABLE),
         done=ngettext_lazy(
@@ -131,6 +139,9 @@ MOVES = {
     ),
     "cancel": Move(
         label=_("Cancel"),
+        question=ngettext_lazy("Cancel %(count)s message?", "Cancel %(count)s messages?", "count"),
+        consequence=_("They are not sent, unless you requeue them."),
+        consent=_("Yes, cancel them"),
         run=outbox.cancel,
         statuses=tuple(OutboxMessage.CANCELLABLE),
         done=ngettext_lazy(
@@ -149,6 +160,12 @@ MOVES = {
 
 REVOKE = Revoking(
     label=_("Revoke"),
+    question=ngettext_lazy("Revoke %(count)s message?", "Revoke %(count)s messages?", "count"),
+    consequence=_(
+        "What waits is cancelled, and the running workers are told not to run what is published. What runs already "
+        "goes on, and a worker that starts later knows nothing of it, unless it keeps a --statedb."
+    ),
+    consent=_("Yes, revoke them"),
     run=revoke,
     statuses=(Status.PENDING, Status.CLAIMED, Status.PUBLISHED),
     refused=_(

@@ -22,6 +22,7 @@ from dispatch.admin.explanations.section import Explained, Pages
 from dispatch.admin.links import Link
 from dispatch.admin.pause_actions import PausingAdmin, pause_notes
 from dispatch.conf import conf
+from dispatch.core.routing import Destination
 from dispatch.core.schema.summary import describe
 from dispatch.models import TaskDefinition
 
@@ -180,7 +181,8 @@ class TaskDefinitionAdmin(PausingAdmin):
         return section
 
     def concerned_queues(self, row: TaskDefinition) -> tuple[str, ...]:
-        return in_one_sentence.queues_of(row.name)
+        found, _reason = in_one_sentence.resolved(row.name)
+        return found.queues if found else ()
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -222,19 +224,26 @@ class TaskDefinitionAdmin(PausingAdmin):
 
     @admin.display(description=_("goes to"))
     def goes_to(self, row: TaskDefinition) -> SafeString:
-        name, reason = in_one_sentence.short(row.name)
-        target = format_html("→ {}", name) if name else widgets.badge("warning", _("nowhere"))
-        warnings = broker_state.look(self.admin_site, in_one_sentence.queues_of(row.name), "brief")
-        return format_html('{} {}<br><span class="dispatch-quiet">{}</span>', target, warnings, reason)
+        found, reason = in_one_sentence.resolved(row.name)
+        if found is None:
+            target = widgets.badge("warning", _("nowhere"))
+        else:
+            target = format_html("→ {} {}", found.exchange or found.queue, self._warnings(found))
+        return format_html('{}<br><span class="dispatch-quiet">{}</span>', target, reason)
 
     @admin.display(description=_("resolved destination"))
     def destination(self, row: TaskDefinition) -> SafeString | str:
-        name, _reason = in_one_sentence.short(row.name)
+        found, _reason = in_one_sentence.resolved(row.name)
         text = in_one_sentence.explain(row.name)
-        if not name:
+        if found is None:
             return format_html("{} {}", widgets.badge("warning", _("nowhere")), text)
-        warnings = broker_state.look(self.admin_site, in_one_sentence.queues_of(row.name), "brief")
-        return format_html('{} {} (<a href="#dispatch-explained">{}</a>)', text, warnings, _("why"))
+        return format_html(
+            '{} {} (<a href="#dispatch-explained">{}</a>)', text, self._warnings(found), _("why")
+        )
+
+    def _warnings(self, found: Destination) -> SafeString:
+        """Return where the page's script warns of the queues that messages reach."""
+        return broker_state.look(self.admin_site, found.queues, "brief")
 
     @admin.display(description=_("parameters"))
     def takes(self, row: TaskDefinition) -> str:

@@ -12,32 +12,21 @@ from dispatch.registry.routing_explanation import decide
 from dispatch.registry.senders_by_destination import usage
 
 
+def resolved(task: str) -> tuple[Destination | None, str]:
+    """Return where a task goes, and the reason; None and the error where it goes nowhere."""
+    snapshot = registry.current()
+    try:
+        return snapshot.destination(task), _reason(snapshot, task)
+    except (NoDestination, UnknownTask) as error:
+        return None, str(error)
+
+
 def explain(task: str) -> str:
     """Return ``→ queue llm on broker default, by route worker.tasks.llm.*``, or what is missing."""
-    snapshot = registry.current()
-    try:
-        destination = snapshot.destination(task)
-    except (NoDestination, UnknownTask) as error:
-        return str(error)
-    return _("→ %(place)s, %(reason)s") % {"place": place(destination), "reason": _reason(snapshot, task)}
-
-
-def short(task: str) -> tuple[str, str]:
-    """Return the name of the queue or exchange and the reason; an empty name and the error where there is none."""
-    snapshot = registry.current()
-    try:
-        destination = snapshot.destination(task)
-    except (NoDestination, UnknownTask) as error:
-        return "", str(error)
-    return destination.exchange or destination.queue, _reason(snapshot, task)
-
-
-def queues_of(task: str) -> tuple[str, ...]:
-    """Return the queues that a registered task's messages reach, none where it has nowhere to go."""
-    try:
-        return registry.current().destination(task).queues
-    except (NoDestination, UnknownTask):
-        return ()
+    destination, reason = resolved(task)
+    if destination is None:
+        return reason
+    return _("→ %(place)s, %(reason)s") % {"place": place(destination), "reason": reason}
 
 
 def queues_of_trigger(name: str) -> tuple[str, ...]:
