@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError, transaction
 from django.db.models import Model
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -285,13 +284,10 @@ def _siblings(message: OutboxMessage) -> str:
 
 def _result_row(message: OutboxMessage) -> Any:
     """Return the TaskResult, None where there is none, or where its table cannot be read."""
-    using = message._state.db
+    using = message._state.db or "default"
     rows = message_list.result_model()._default_manager.using(using).filter(task_id=str(message.pk))
-    try:
-        with transaction.atomic(using=using):  # its error must not break what the page reads besides
-            return rows.first()
-    except DatabaseError:
-        return None
+    with message_list.readable_results(using, None):
+        return rows.first()
 
 
 def _result(row: Any, viewer: Viewer) -> Result:

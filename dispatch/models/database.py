@@ -81,7 +81,15 @@ class PartialIndex(models.Index):
         return super().remove_sql(model, schema_editor, **kwargs)
 
 
-class ReadableJSON(models.JSONField):
+class _DjangosInMigrations:
+    """A field that is Django's own to migrations."""
+
+    def deconstruct(self: Any) -> Any:
+        name, _path, args, kwargs = super().deconstruct()  # type: ignore[misc]
+        return name, f"django.db.models.{self.get_internal_type()}", args, kwargs
+
+
+class ReadableJSON(_DjangosInMigrations, models.JSONField):
     """JSON of which what Python cannot read, or show, comes as its text, as Django itself has it for what is no JSON.
 
     A number of 5,000 digits, or a thousand levels, would otherwise stop every query that meets the row, and somewhat
@@ -95,10 +103,6 @@ class ReadableJSON(models.JSONField):
             return value
         return value if isinstance(value, str) and _is_deep(value, found) else found
 
-    def deconstruct(self) -> Any:
-        name, _path, args, kwargs = super().deconstruct()
-        return name, "django.db.models.JSONField", args, kwargs
-
 
 def _is_deep(text: str, value: Any) -> bool:
     """Tell whether JSON has more levels than ``DEPTH``; most has fewer brackets."""
@@ -111,7 +115,7 @@ def _is_deep(text: str, value: Any) -> bool:
     return bool(level)
 
 
-class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # not subscriptable at run time
+class MomentField(_DjangosInMigrations, models.DateTimeField):  # type: ignore[type-arg]  # not subscriptable at run time
     """A time of which PostgreSQL's ``infinity``, and its years beyond Python's, are read as the last day Python has.
 
     The driver raises an error for them, so that no query that meets the row would return.
@@ -126,13 +130,9 @@ class MomentField(models.DateTimeField):  # type: ignore[type-arg]  # not subscr
         bounded = f"CASE WHEN {sql} > {last} THEN {last} WHEN {sql} < {first} THEN {first} ELSE {sql} END"
         return bounded, [*params] * 3
 
-    def deconstruct(self) -> Any:
-        name, _path, args, kwargs = super().deconstruct()
-        return name, "django.db.models.DateTimeField", args, kwargs
 
-
-class SecondsField(models.FloatField):  # type: ignore[type-arg]  # not subscriptable at run time
-    """A number of seconds, by the rule of calls; NULL where nothing is said. For migrations it is Django's own."""
+class SecondsField(_DjangosInMigrations, models.FloatField):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A number of seconds, by the rule of calls; NULL where nothing is said."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"null": True, "blank": True})
@@ -147,10 +147,6 @@ class SecondsField(models.FloatField):  # type: ignore[type-arg]  # not subscrip
         super().validate(value, model_instance)
         if value is not None and not is_seconds(value):
             raise self._out_of_range()
-
-    def deconstruct(self) -> Any:
-        name, _path, args, kwargs = super().deconstruct()
-        return name, "django.db.models.FloatField", args, kwargs
 
     @staticmethod
     def _out_of_range() -> ValidationError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,6 @@ from dispatch.core.redaction import shorten
 from dispatch.models import OutboxMessage
 
 LONGEST_VALUE = 80
-CHUNK = 500  # keys asked for at once: databases bound the number of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,10 @@ class Sent:
     shown: str
 
     def __str__(self) -> str:
-        return f"{self.shown}{self._to()}{self._by()}"
-
-    def _to(self) -> str:
-        return f" to queue {self.queue!r}" if self.queue else ""
-
-    def _by(self) -> str:
+        to = f" to queue {self.queue!r}" if self.queue else ""
         by = f", by trigger {self.trigger!r}" if self.trigger else ""
-        return f"{by} for {self.model} {self.object_pk}" if self.model else by
+        about = f" for {self.model} {self.object_pk}" if self.model else ""
+        return f"{self.shown}{to}{by}{about}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +65,11 @@ class Noted:
 
 def read(noted: Sequence[Noted]) -> list[Sent]:
     """Return those of some messages that are in the outbox, in their order."""
-    rows = {row.pk: row for using in {each.database for each in noted} for row in _rows(noted, using)}
+    rows: dict[uuid.UUID, OutboxMessage] = {}
+    for using in {each.database for each in noted}:
+        ids = [each.id for each in noted if each.database == using]
+        rows |= OutboxMessage.objects.using(using).in_bulk(ids)
     return [_sent(rows[each.id], each) for each in noted if each.id in rows]
-
-
-def _rows(noted: Sequence[Noted], using: str) -> Iterator[OutboxMessage]:
-    ids = [each.id for each in noted if each.database == using]
-    for start in range(0, len(ids), CHUNK):
-        yield from OutboxMessage.objects.using(using).filter(pk__in=ids[start : start + CHUNK])
 
 
 def _sent(row: OutboxMessage, noted: Noted) -> Sent:

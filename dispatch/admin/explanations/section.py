@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,23 +136,21 @@ class ExplainedAdmin(base.Admin):
 
 def warn(request: HttpRequest, names: Iterable[str], *, is_all: bool) -> None:
     """Tell where priorities are mixed in these queues; with ``is_all``, also where they would be ignored."""
-    snapshot = registry.current()
-    known = [name for name in dict.fromkeys(names) if name in snapshot.table.queues]
-    for name in known[:MOST_SHOWN]:
-        for concern in priority_warnings.concerns(snapshot, name):
-            if is_all or concern.kind == priority_warnings.MIXED:
-                messages.warning(request, concern.text)
+    for concern in _concerns(names):
+        if is_all or concern.kind == priority_warnings.MIXED:
+            messages.warning(request, concern.text)
 
 
 def concern_notes(names: Iterable[str]) -> list[Note]:
     """Return what is to be said of the priorities in these queues."""
+    return [Note("warning", _("priority"), concern.text) for concern in _concerns(names)]
+
+
+def _concerns(names: Iterable[str]) -> Iterator[priority_warnings.Concern]:
     snapshot = registry.current()
-    known = [name for name in names if name in snapshot.table.queues]
-    return [
-        Note("warning", _("priority"), concern.text)
-        for name in known[:MOST_SHOWN]
-        for concern in priority_warnings.concerns(snapshot, name)
-    ]
+    known = [name for name in dict.fromkeys(names) if name in snapshot.table.queues]
+    for name in known[:MOST_SHOWN]:
+        yield from priority_warnings.concerns(snapshot, name)
 
 
 def commands(destination: routing.Destination) -> list[str]:
