@@ -47,8 +47,8 @@ def shown(client: Client, data: dict[str, str], task: str = SUMMARIZE, **query: 
 def send(client: Client, data: dict[str, str], task: str = SUMMARIZE, **query: Any) -> OutboxMessage:
     """Send as a user does: look at what would be sent, then press the button there."""
     before = shown(client, data, task, **query)
-    press(client, "send", {**dict(before.posted), "task_id": str(before.task_id)}, task, **query)
-    return OutboxMessage.objects.get(pk=before.task_id)
+    press(client, "send", {**dict(before["posted"]), "task_id": str(before["task_id"])}, task, **query)
+    return OutboxMessage.objects.get(pk=before["task_id"])
 
 
 def errors(response: Any) -> dict[str, list[str]]:
@@ -61,12 +61,12 @@ def errors(response: Any) -> dict[str, list[str]]:
 
 def test_it_is_shown_what_would_be_sent_and_nothing_is_sent(boss):
     found = shown(boss, {**FILLED, "countdown": "30", "priority": "5"})
-    assert json.loads(found.body)[:2] == [[], {"note_id": "42", "text": "Hello.\nWorld.", "sentences": 3}]
-    assert (found.place, found.due) == (
+    assert json.loads(found["body"])[:2] == [[], {"note_id": "42", "text": "Hello.\nWorld.", "sentences": 3}]
+    assert (found["place"], found["due"]) == (
         "queue llm on broker default, priority 5",
         "30 s after it is sent",
     )
-    assert found.decided_by == {"queue": "route 'worker.tasks.llm.*' (glob)", "priority": "the call"}
+    assert found["decided_by"] == {"queue": "route 'worker.tasks.llm.*' (glob)", "priority": "the call"}
     assert not OutboxMessage.objects.exists()
 
 
@@ -84,9 +84,9 @@ def test_a_message_is_sent_in_the_users_name(boss):
 
 def test_a_second_click_sends_nothing_and_leads_to_the_message(boss):
     before = shown(boss, FILLED)
-    data = {**FILLED, "task_id": str(before.task_id)}
+    data = {**FILLED, "task_id": str(before["task_id"])}
     pages = [press(boss, "send", data).url for _click in range(2)]
-    assert pages == [reverse("admin:dispatch_outboxmessage_change", args=[before.task_id])] * 2
+    assert pages == [reverse("admin:dispatch_outboxmessage_change", args=[before["task_id"]])] * 2
     assert OutboxMessage.objects.count() == LogEntry.objects.count() == 1
 
 
@@ -172,7 +172,7 @@ def test_what_became_wrong_since_it_was_shown_is_told(boss):
     before = shown(boss, FILLED)
     TaskDefinition.objects.filter(name=SUMMARIZE).update(enabled=False)
     TaskDefinition.objects.get(name=SUMMARIZE).save()
-    response = press(boss, "send", {**FILLED, "task_id": str(before.task_id)})
+    response = press(boss, "send", {**FILLED, "task_id": str(before["task_id"])})
     assert "switched off" in response.content.decode()
     assert not OutboxMessage.objects.exists()
 
@@ -321,8 +321,8 @@ def test_what_is_sensitive_is_shown_to_those_who_may_view_it():
     client = staff(*REPEATING, "view_arguments_outboxmessage")
     form = client.get(address(PUSH, again=original.pk)).context["form"]
     assert form.arguments["text:/kwargs/token"].value() == "s3cret"
-    assert "s3cret" in shown(client, SECRET, PUSH).body
-    assert "s3cret" not in shown(staff(*REPEATING, name="other"), SECRET, PUSH).body
+    assert "s3cret" in shown(client, SECRET, PUSH)["body"]
+    assert "s3cret" not in shown(staff(*REPEATING, name="other"), SECRET, PUSH)["body"]
 
 
 @pytest.mark.one_database
