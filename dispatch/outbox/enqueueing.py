@@ -133,7 +133,10 @@ def draft(
     _check_encoding(plan, args, kwargs)
     if late:
         check_waiting_worker(
-            snapshot, plan.destination, "deliver_eta", "Leave it out: the message waits in the outbox."
+            snapshot,
+            plan.destination,
+            "deliver_eta",
+            "Leave deliver_eta out: the message waits in the outbox.",
         )
     row = fresh_row(
         plan.blank,
