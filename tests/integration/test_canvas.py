@@ -86,6 +86,7 @@ def shown(message: kombu.Message) -> list[Any]:
     return [headers, args, kwargs, embedded]
 
 
+@pytest.mark.one_database
 def test_the_messages_of_a_chain_are_what_celerys_would_be(app: Celery, broker: Broker, relay: Relay) -> None:
     make_task("shop.stamped", parameters={})
     later: dict[str, Any] = {"countdown": 5.0, "expires": 60, "time_limit": 9, "ignore_result": False}
@@ -126,6 +127,7 @@ def test_the_messages_of_a_chain_are_what_celerys_would_be(app: Celery, broker: 
     assert found.properties["priority"] == expected.properties["priority"]
 
 
+@pytest.mark.one_database
 def test_the_messages_of_a_group_are_what_celerys_would_be(app: Celery, broker: Broker, relay: Relay) -> None:
     sent = send_group([FIRST, FIRST])
     assert relay.drain() == 2
@@ -137,6 +139,7 @@ def test_the_messages_of_a_group_are_what_celerys_would_be(app: Celery, broker: 
     assert sorted(map(shown, found), key=str) == sorted(map(shown, expected), key=str)
 
 
+@pytest.mark.one_database
 def test_the_messages_of_a_group_of_one_plan_tell_their_places(broker: Broker, relay: Relay) -> None:
     send_group([FIRST] * 20)
     send_task(TASK, kwargs=ARGUMENTS)
@@ -145,6 +148,7 @@ def test_the_messages_of_a_group_of_one_plan_tell_their_places(broker: Broker, r
     assert sorted(place for place in places if place is not None) == [*range(20)]
 
 
+@pytest.mark.one_database
 @on_redis
 def test_the_messages_of_a_group_are_worked_out_once(broker: Broker) -> None:
     send_group([FIRST] * 3)
@@ -154,6 +158,7 @@ def test_the_messages_of_a_group_are_worked_out_once(broker: Broker) -> None:
     assert sorted(message.headers["group_index"] for message in messages) == [0, 1, 2]
 
 
+@pytest.mark.one_database
 @on_redis
 @pytest.mark.parametrize("place", [-1, 1 << 31, True, "first", [5]], ids=str)
 def test_the_messages_that_have_another_place_by_hand_are_published_without_one(
@@ -165,6 +170,7 @@ def test_the_messages_that_have_another_place_by_hand_are_published_without_one(
     assert message.headers["group_index"] is None
 
 
+@pytest.mark.one_database
 @on_redis
 def test_the_messages_name_a_steps_queue_and_priority_as_its_worker_does(broker: Broker) -> None:
     make_task("shop.urgent", parameters={}, queue=make_queue("urgent", default_priority=9))
@@ -173,6 +179,7 @@ def test_the_messages_name_a_steps_queue_and_priority_as_its_worker_does(broker:
     assert without(step["options"], "task_id") == {"queue": "urgent", "priority": 0}
 
 
+@pytest.mark.one_database
 @on_redis
 def test_the_messages_name_a_steps_queue_where_the_broker_has_no_exchanges(broker: Broker) -> None:
     exchange = Exchange.objects.create(name="events", type="topic")
@@ -185,6 +192,7 @@ def test_the_messages_name_a_steps_queue_where_the_broker_has_no_exchanges(broke
         send_chain([FIRST, replace(step, routing_key="a.z")])
 
 
+@pytest.mark.one_database
 @on_redis
 def test_the_messages_hold_what_a_steps_own_definition_says_unless_the_call_does(broker: Broker) -> None:
     own = {"countdown": 5.0, "expires": 60.0, "time_limit": 9.0, "ignore_result": True, "serializer": "json"}
@@ -195,6 +203,7 @@ def test_the_messages_hold_what_a_steps_own_definition_says_unless_the_call_does
     assert [step.ignore_result for step in steps] == [True, False]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
 def test_the_messages_name_a_steps_exchange_where_the_broker_has_some(broker: Broker) -> None:
     exchange = Exchange.objects.create(name="events", type="topic")
@@ -409,6 +418,7 @@ def test_the_steps_that_somebody_wrote_by_hand_end_on_the_message_that_carries_t
     assert rows[0].last_error.startswith("The stored message cannot be read")
 
 
+@pytest.mark.one_database
 @pytest.mark.django_db
 class TestACall:
     @pytest.fixture(autouse=True)
