@@ -37,11 +37,14 @@ def _escaped(line: str) -> str:
 
 
 def log_fields(
-    *, task_id: object = "", task_name: str = "", queue: str = "", trigger: str = ""
+    *, task_id: object = "", task_name: object = "", queue: object = "", trigger: object = ""
 ) -> dict[str, str]:
-    """Return what a log record says of a message, as its ``extra``: always the same fields, named as Celery's are."""
-    fields = {"task_id": str(task_id), "task_name": task_name, "queue": queue, "trigger": trigger}
-    return {name: one_line(value) for name, value in fields.items()}
+    """Return what a log record says of a message, as its ``extra``: always the same fields, named as Celery's are.
+
+    A SQLite may hold what is no text.
+    """
+    fields = {"task_id": task_id, "task_name": task_name, "queue": queue, "trigger": trigger}
+    return {name: one_line(str(value)) for name, value in fields.items()}
 
 
 #: Everything in the package logs to one of these, each below ``dispatch``.

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, models, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from hypothesis import given, reject
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from kombu.transport import memory
 
@@ -238,6 +238,7 @@ VALUES = st.one_of(
 
 
 @given(column=st.sampled_from(COLUMNS), value=VALUES)
+@example(column="task_name", value=b"")
 def test_whatever_stands_in_a_row_its_neighbours_arrive(column: str, value: Any) -> None:
     OutboxMessage.objects.all().delete()
     first, odd, last = three()
