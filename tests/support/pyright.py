@@ -22,7 +22,7 @@ def command() -> str:
     try:
         version("django-stubs"), version("celery-types")
     except PackageNotFoundError as error:
-        pytest.skip(f"{error.name}, of requirements/acceptance.txt, is not installed")
+        pytest.skip(f"{error.name}, of requirements/test.txt, is not installed")
     return shutil.which("basedpyright", path=PATH) or pytest.skip("basedpyright is not installed")
 
 
