@@ -77,12 +77,12 @@ def describe(message: OutboxMessage, viewer: Viewer) -> dict[str, Any]:
     shown = masked_arguments(message, task)
     repeated = resends(message)
     better = transfer.better_place(message) if row is None else None
-    chain = [_member(row, message, viewer) for row in canvas.members(message)]
+    chain = canvas.members(message)
     return {
         "where": is_at,
         "task": _link(message.task_name, definition, viewer),
         "arguments": [(name, _json(value)) for name, value in shown],
-        "is_given_result": canvas.is_given_result(message),
+        "is_given_result": bool(chain) and canvas.is_given_result(message, chain[0]),
         "is_known": task is not None,
         "has_masked": bool(message.broker) and (task is None or shown != arguments(message, task)),
         "destination": destination(message),
@@ -98,7 +98,7 @@ def describe(message: OutboxMessage, viewer: Viewer) -> dict[str, Any]:
         "times": times(message, result),
         "object": _object(message, viewer),
         "siblings": _siblings(message),
-        "chain": chain,
+        "chain": [_member(row, message, viewer) for row in chain],
         "trigger": _trigger(message, trigger, viewer),
         "preview": _preview(message, trigger, viewer),
         "original": _message(repeated.original, viewer) if repeated.original else None,

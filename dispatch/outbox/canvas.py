@@ -32,6 +32,7 @@ from dispatch.outbox.enqueueing import (
     check_embedded,
     check_ids,
     check_waiting_worker,
+    checked,
     draft,
     insert,
 )
@@ -62,9 +63,7 @@ def enqueue_chain(calls: Sequence[Call], *, using: str | None = None) -> list[Ou
 def enqueue_group(calls: Sequence[Call], *, using: str | None = None) -> list[OutboxMessage]:
     """Do what :func:`dispatch.outbox.enqueue` does; the messages say that they are parts of one group of Celery's."""
     using = using or router.db_for_write(OutboxMessage)
-    snapshot, now, group = current(), timezone.now(), str(new_task_id())
-    drafts = [draft(call, CODE, snapshot, now) for call in calls]
-    check_ids(calls, using)
+    drafts, group = checked(calls, using), str(new_task_id())
     for index, each in enumerate(drafts):
         each.row.options = {**each.row.options, "group_id": group, "group_index": index}
     return insert(drafts, using)
@@ -100,27 +99,25 @@ def withdraw(first: OutboxMessage) -> None:
 
 
 def members(message: OutboxMessage) -> list[OutboxMessage]:
-    """Return the messages of the chain that a message belongs to, in order, without those that were pruned."""
-    first, steps = _carried(message)
+    """Return the messages of a message's chain, in order, but for pruned ones; none without its first."""
     rows = OutboxMessage.objects.using(message._state.db)
+    first = rows.filter(pk__in=[message.root_id]).first() if message.root_id else message
+    steps = _carried(first) if first else []
     found = {str(row.pk): row for row in rows.filter(pk__in=map(_task_id, steps))} if steps else {}
     return [first, *(found[pk] for pk in map(_task_id, steps) if pk in found)] if first and found else []
 
 
-def is_given_result(message: OutboxMessage) -> bool:
-    """Tell of a later step whether None stands in its arguments for the result of the step before it."""
-    steps = _carried(message)[1] if message.root_id else []
-    return any(_task_id(step) == str(message.pk) and not step.get("immutable") for step in steps)
+def is_given_result(message: OutboxMessage, first: OutboxMessage) -> bool:
+    """Tell whether None stands in the arguments of a step for the result of the step before it."""
+    return any(_task_id(step) == str(message.pk) and not step["immutable"] for step in _carried(first))
 
 
-def _carried(message: OutboxMessage) -> tuple[OutboxMessage | None, list[dict[str, Any]]]:
-    """Return the first message of a chain, None if it was pruned, and the later steps that it carries, in order."""
-    rows = OutboxMessage.objects.using(message._state.db)
-    first = rows.filter(pk__in=[message.root_id]).first() if message.root_id else message
+def _carried(first: OutboxMessage) -> list[dict[str, Any]]:
+    """Return the later steps that a message carries, in order."""
     try:
-        return first, chain_of(first.options)[::-1] if first else []
+        return chain_of(first.options)[::-1]
     except UnreadableMessage:
-        return None, []
+        return []
 
 
 def _task_id(step: dict[str, Any]) -> str:

@@ -113,12 +113,7 @@ def draft(
     """
     task = snapshot.task(call.name)
     tell_once(task)
-    by_position, by_name = arguments or (call.args, call.kwargs)
-    try:
-        args: list[Any] = plain(list(by_position), "/args") if by_position else []
-        kwargs: dict[str, Any] = plain(dict(by_name), "/kwargs") if by_name else {}
-    except InvalidArguments as error:
-        raise (error.outside() if task.parameters.conceals(error, task.sensitive) else error) from None
+    args, kwargs = _plain(*(arguments or (call.args, call.kwargs)), task)
     texts = to_json(args) if args else "[]", to_json(kwargs) if kwargs else "{}"
     check_size(*texts, conf.MAX_ARGUMENTS_SIZE)  # before the schema, which may look at a value many times
     if is_given_result:
@@ -152,6 +147,17 @@ def draft(
         **_origin_columns(origin),
     )
     return Draft(row, None if call.eta is not None else row.available_at - now, plan.destination)
+
+
+def _plain(
+    by_position: Sequence[Any] | None, by_name: Mapping[str, Any] | None, task: Task
+) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        args: list[Any] = plain(list(by_position), "/args") if by_position else []
+        kwargs: dict[str, Any] = plain(dict(by_name), "/kwargs") if by_name else {}
+    except InvalidArguments as error:
+        raise (error.outside() if task.parameters.conceals(error, task.sensitive) else error) from None
+    return args, kwargs
 
 
 def dead_draft(task_name: str, error: str, origin: Origin) -> Draft:
@@ -287,10 +293,15 @@ def enqueue(calls: Sequence[Call], *, using: str | None = None, origin: Origin =
     Raises a SendError before anything is stored, and Django's own errors of the INSERT.
     """
     using = using or router.db_for_write(OutboxMessage)
+    return insert(checked(calls, using, origin), using)
+
+
+def checked(calls: Sequence[Call], using: str, origin: Origin = CODE) -> list[Draft]:
+    """Return the rows of calls that all fit, and whose ids are new; raises a SendError otherwise."""
     snapshot, now = current(), timezone.now()
     drafts = [draft(call, origin, snapshot, now) for call in calls]
     check_ids(calls, using)
-    return insert(drafts, using)
+    return drafts
 
 
 def insert(
