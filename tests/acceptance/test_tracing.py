@@ -22,6 +22,7 @@ from dispatch.signals import messages_drafted
 from dispatch.tracing import DispatchInstrumentor
 from project.notes.models import Note
 from project.stack import Process
+from tests.support.how_to import blocks
 from tests.support.registry import ARGUMENTS, TASK, make_registry, make_trigger
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -109,8 +110,7 @@ def sentry() -> Iterator[list[Any]]:
 @pytest.fixture
 def recipe() -> Iterator[None]:
     """What the how-to tells to write."""
-    text = (ROOT / "docs" / "howto" / "monitoring.md").read_text()
-    [code] = [block.partition("```")[0] for block in text.split("```python\n")[1:] if "sentry_sdk" in block]
+    [code] = [block.text for block in blocks("monitoring") if "import sentry_sdk" in block.text]
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     yield

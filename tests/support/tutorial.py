@@ -21,7 +21,7 @@ TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
     r"^```\{code-block\} python\n:caption: ([\w/.]+)[^\n]*\n\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-PRELUDE = """
+PRELUDE = '''
 import json
 import django
 django.setup()
@@ -30,7 +30,12 @@ from django.core.management import call_command
 from dispatch.models import *
 from notes.models import Note
 def answer(value): print(json.dumps(value, default=str))
-"""
+def returned(task_ids):
+    """What these tasks have returned, in order, once all of them have."""
+    from django_celery_results.models import TaskResult
+    rows = {row.task_id: json.loads(row.result) for row in TaskResult.objects.filter(task_id__in=task_ids)}
+    return len(rows) == len(task_ids) and [rows[task_id] for task_id in task_ids]
+'''
 PREPARE = """
     call_command("makemigrations", "notes", verbosity=0)
     call_command("migrate", verbosity=0)
@@ -67,15 +72,19 @@ class Project:
         self._run(sys.executable, "-m", "django", "startproject", "mysite", ".", DJANGO_SETTINGS_MODULE="")
         self._run(sys.executable, "manage.py", "startapp", "notes")
         for name, text in BLOCK.findall(TEXT):
-            self._write(name, text)
+            (self.append if name == "mysite/settings.py" else self.write)(name, text)
         command = [WORKER_BIN / "celery", "-A", "worker", "manifest", "-o", self.directory / "manifest.json"]
         subprocess.run(command, env=self.worker_environment, check=True, capture_output=True, timeout=60)
         self.run(PREPARE)
 
-    def run(self, script: str) -> Any:
-        """Run a script in a process of the project, and return what it gave to ``answer``."""
-        output = self._run(sys.executable, "-c", PRELUDE + textwrap.dedent(script))
+    def run(self, *script: str) -> Any:
+        """Run a script, given in parts, in a process of the project; return what it gave to ``answer``."""
+        output = self._run(sys.executable, "-c", "\n".join([PRELUDE, *map(textwrap.dedent, script)]))
         return json.loads(output.strip().splitlines()[-1])
+
+    def manage(self, *arguments: str) -> str:
+        """Run ``manage.py``, and return what it wrote to standard output."""
+        return self._run(sys.executable, "manage.py", *arguments)
 
     @contextmanager
     def running(self, *names: str) -> Iterator[dict[str, Process]]:
@@ -103,12 +112,16 @@ class Project:
             for process in processes.values():
                 process.stop()
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
+        """Write a file, which uses the Redis of the tests where it names the tutorial's."""
         path = self.directory / name
-        before = path.read_text() if name == "mysite/settings.py" else ""
+        path.parent.mkdir(parents=True, exist_ok=True)
         for shown, used in self.urls.items():
             text = text.replace(shown, used)
-        path.write_text(f"{before}\n{text}", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+
+    def append(self, name: str, text: str) -> None:
+        self.write(name, f"{(self.directory / name).read_text(encoding='utf-8')}\n{text}")
 
     def _run(self, *command: str, **environment: str) -> str:
         done = subprocess.run(

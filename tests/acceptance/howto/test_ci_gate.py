@@ -7,37 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.clones import CELERY, Clone, clone
+from tests.support.how_to import Block, blocks
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-HOW_TO = ROOT / "docs" / "howto" / "ci-gate.md"
+ROOT = Path(__file__).resolve().parents[3]
 GATE = "sh contract/gate.sh"
-AGREED, _, CHANGED = HOW_TO.read_text(encoding="utf-8").partition("## 4.")
+*AGREED, CHANGED = [block for block in blocks("ci-gate") if block.language != "text"]
 
 Ended = list[tuple[str, int, str]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of the page, the repository it runs in, and the output that is shown for it, "" where none is."""
-
-    where: str
-    command: str
-    output: str
-
-
-@dataclass(frozen=True)
-class File:
-    name: str
-    text: str
 
 
 class Team:
@@ -88,27 +72,16 @@ class Team:
         }
 
 
-def steps(text: str) -> Iterator[Step | File]:
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
-        if language == "sh":
-            yield File(block.partition("\n")[0].removeprefix("# "), block)
-        elif language == "console":
-            for where, command, output in re.findall(
-                r"^(worker|web)\$ (.*)\n((?:(?!worker\$ |web\$ ).*\n)*)", block, flags=re.MULTILINE
-            ):
-                yield Step(where, command, output)
-
-
-def follow(team: Team, part: str) -> Ended:
+def follow(team: Team, *part: Block) -> Ended:
     """Do what a part of the page says; return the end of each command: itself, its exit code, its output."""
     done = []
-    for step in steps(part):
-        if isinstance(step, File):
-            (team.web / step.name).write_text(step.text, encoding="utf-8")
-            continue
-        ended = team.run(step.where, step.command)
-        assert not step.output or ended.stdout == step.output, f"{step.command}\n{ended.stdout}"
-        done.append((step.command, ended.returncode, ended.stdout))
+    for block in part:
+        if block.language == "sh":
+            (team.web / block.file).write_text(block.text, encoding="utf-8")
+        for where, command, output in block.commands("(worker|web)"):
+            ended = team.run(where, command)
+            assert not output or ended.stdout == output, f"{command}\n{ended.stdout}"
+            done.append((command, ended.returncode, ended.stdout))
     return done
 
 
@@ -117,7 +90,7 @@ def first_clone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     """Follow the page up to the change, once for all tests; return where, and what came of it."""
     team = Team(tmp_path_factory.mktemp("agreed"))
     team.found()
-    return team.directory, follow(team, AGREED)
+    return team.directory, follow(team, *AGREED)
 
 
 @pytest.fixture

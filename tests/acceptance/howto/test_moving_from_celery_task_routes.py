@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.how_to import Block, blocks
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-HOW_TO = ROOT / "docs" / "howto" / "moving-from-celery-task-routes.md"
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = (
     "shop.tasks.pay",
     "shop.tasks.ship",
@@ -56,18 +54,6 @@ for name in sys.argv[1:]:
     answers[name] = [found.exchange, found.routing_key, found.priority]
 print(json.dumps(answers))
 """
-
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    text: str
-
-    def commands(self) -> Iterator[tuple[str, str]]:
-        """Yield each command with the output that is shown for it, "" where none is."""
-        for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            yield command, output
 
 
 class Shop:
@@ -110,25 +96,17 @@ class Shop:
         return done.stdout
 
 
-def blocks() -> list[Block]:
-    found = re.findall(
-        r"^```(\w+)\n(.*?)^```$", HOW_TO.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
-    return [Block(language, text) for language, text in found]
-
-
 def follow(block: Block, shop: Shop) -> int:
     """Do what a block of the how-to says; return how many commands that were."""
     if block.language == "python":
-        name = block.text.partition("\n")[0].removeprefix("# ")
-        shop.write(name, block.text)
+        shop.write(block.file, block.text)
         return 0
     if block.language == "json":
         shop.write("reports.json", block.text)
         return 0
     assert block.language == "console"
     commands = list(block.commands())
-    for command, shown in commands:
+    for _, command, shown in commands:
         output = shop.run(command)
         assert not shown or output == shown, f"$ {command}\n{output}"
     return len(commands)
@@ -138,7 +116,7 @@ def follow(block: Block, shop: Shop) -> int:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The shop of a reader who has done all that stands there."""
     shop = Shop(tmp_path_factory.mktemp("moving"))
-    count = sum(follow(block, shop) for block in blocks())
+    count = sum(follow(block, shop) for block in blocks("moving-from-celery-task-routes"))
     assert count == 9
     return shop
 
