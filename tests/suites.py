@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.servers import CHROMIUM, DATABASES, RABBITMQ, servers_required
+from tests.support.servers import CHROMIUM, DATABASES, PROMTOOL, RABBITMQ, servers_required
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = ROOT / "worker_stub"
@@ -192,7 +192,7 @@ def fault_suites() -> list[Suite]:
 
 
 def missing_servers() -> list[str]:
-    found = {RABBITMQ.name: RABBITMQ.answers, "Chromium": bool(CHROMIUM)}
+    found = {RABBITMQ.name: RABBITMQ.answers, "Chromium": bool(CHROMIUM), "promtool": bool(PROMTOOL)}
     found |= {server.name: server.answers for server in DATABASES.values()}
     return [name for name, is_there in found.items() if not is_there]
 

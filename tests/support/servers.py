@@ -9,11 +9,13 @@ import os
 import shutil
 import socket
 from dataclasses import dataclass
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+PROMTOOL = shutil.which("promtool") or ""  # of Prometheus
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Server:
         return self.url
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
+    """Skip with the reason, or fail where servers are required."""
     if servers_required():
         pytest.fail(f"{reason}, and DISPATCH_REQUIRE_SERVERS asks for it.")
     pytest.skip(reason)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -29,6 +28,7 @@ from dispatch.heartbeats import Heart, Tally
 from dispatch.models import OutboxMessage, Process
 from dispatch.models.outbox_message import new_task_id
 from dispatch.signals import messages_counted, messages_inserted
+from tests.support import servers
 from tests.support.processes import make_process
 from tests.support.registry import ARGUMENTS, TASK, make_registry
 
@@ -281,7 +281,7 @@ def test_dashboard_and_alerts_name_metrics_that_there_are(name: str) -> None:
 
 @pytest.fixture
 def promtool() -> str:
-    return shutil.which("promtool") or pytest.skip("promtool, of Prometheus, is not installed")
+    return servers.PROMTOOL or servers.missing("promtool, of Prometheus, was not found")
 
 
 @pytest.mark.one_database
