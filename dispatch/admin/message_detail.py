@@ -98,7 +98,7 @@ def describe(message: OutboxMessage, viewer: Viewer) -> dict[str, Any]:
         "times": times(message, result),
         "object": _object(message, viewer),
         "siblings": _siblings(message),
-        "chain": [_member(row, message, viewer) for row in chain],
+        "chain": _members(chain, message, viewer),
         "trigger": _trigger(message, trigger, viewer),
         "preview": _preview(message, trigger, viewer),
         "original": _message(repeated.original, viewer) if repeated.original else None,
@@ -259,9 +259,18 @@ def _message(pk: uuid.UUID, viewer: Viewer) -> Link:
     return Link(str(pk), links.url(OutboxMessage, pk, viewer.site))
 
 
-def _member(row: OutboxMessage, message: OutboxMessage, viewer: Viewer) -> Link:
-    """Return the link to a message of the chain, of this one its name alone."""
-    return Link(row.task_name, "" if row == message else links.url(OutboxMessage, row.pk, viewer.site))
+def _members(
+    chain: list[OutboxMessage], shown: OutboxMessage, viewer: Viewer
+) -> list[tuple[Link, SafeString]]:
+    """Return the messages of the chain, each as a link, the one that is shown as its name alone, and its status."""
+    states = message_list.results(chain)
+    return [
+        (
+            Link(row.task_name, "" if row == shown else links.url(OutboxMessage, row.pk, viewer.site)),
+            widgets.badge(*lifecycle_status.of(row, states.get(str(row.pk), ""))),
+        )
+        for row in chain
+    ]
 
 
 def _link(text: str, row: Any, viewer: Viewer) -> Link:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from typing import Any
 
@@ -308,6 +309,16 @@ def test_each_message_of_a_chain_leads_to_the_others(admin_client: Client) -> No
     assert address("change", third) not in text_of(admin_client, first)
     OutboxMessage.objects.filter(pk=first.pk).update(options={"chain": [5]})
     assert address("change", second) not in text_of(admin_client, first)
+
+
+def test_a_chain_tells_how_far_it_is(admin_client: Client) -> None:
+    first, second, third = send_chain(
+        [Call(PUSH, kwargs=SECRET), *[Call(PUSH, immutable=True, kwargs=SECRET)] * 2]
+    )
+    OutboxMessage.objects.exclude(pk=third.pk).update(status="published", published_at=timezone.now())
+    TaskResult.objects.create(task_id=str(first.pk), status="SUCCESS")
+    steps = text_of(admin_client, second).partition('class="dispatch-steps"')[2].partition("</ol>")[0]
+    assert re.findall(r"dispatch-badge-([\w-]+)", steps) == ["succeeded", "published", "chained"]
 
 
 def test_a_step_that_is_given_a_result_says_so(admin_client: Client) -> None:
