@@ -15,6 +15,7 @@ from typing import Any
 
 from project.stack.process import Process, says
 from project.stack.stack import WORKER, WORKER_BIN
+from tests.support.how_to import Block
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
@@ -85,6 +86,24 @@ class Project:
     def manage(self, *arguments: str) -> str:
         """Run ``manage.py``, and return what it wrote to standard output."""
         return self._run(sys.executable, "manage.py", *arguments)
+
+    def follow(self, block: Block) -> int:
+        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
+        code = 0
+        for _, command, shown in block.commands():
+            done = subprocess.run(
+                ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
+                cwd=self.directory,
+                env=self.environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
+            code = done.returncode
+        return code
 
     @contextmanager
     def running(self, *names: str) -> Iterator[dict[str, Process]]:
