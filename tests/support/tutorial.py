@@ -94,7 +94,8 @@ class Project:
             done = subprocess.run(
                 ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
                 cwd=self.directory,
-                env=self.environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+                env=self.environment
+                | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -35,7 +35,9 @@ def written(project: Project) -> None:
 
 
 def test_the_module_is_called_and_the_result_is_read(project: Project) -> None:
-    assert (project.directory / "notes/tasks.py").read_bytes() == (ROOT / "project/notes/tasks.py").read_bytes()
+    assert (project.directory / "notes/tasks.py").read_bytes() == (
+        ROOT / "project/notes/tasks.py"
+    ).read_bytes()
     project.environment["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # the block has calls of both kinds
     name, text = "worker.tasks.llm.summarize_note", "Cats sleep."
     plain = [name, text, {}, False]
@@ -50,6 +52,8 @@ def test_the_module_is_called_and_the_result_is_read(project: Project) -> None:
 def test_a_check_shows_what_the_worker_has_changed(project: Project, tmp_path: Path) -> None:
     worker = clone(tmp_path / "worker")
     worker.edit("tasks/llm.py", "    text: str", "    body: str")
-    worker.run("-A", "worker", "manifest", "-o", str(project.directory / "manifest.json"), base=dict(os.environ))
+    worker.run(
+        "-A", "worker", "manifest", "-o", str(project.directory / "manifest.json"), base=dict(os.environ)
+    )
     project.manage("dispatch", "manifest", "sync", "manifest.json")
     assert project.follow(CHECK) == 0
