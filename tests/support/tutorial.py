@@ -60,6 +60,7 @@ class Project:
         }
         self.environment = inherited | {
             "DJANGO_SETTINGS_MODULE": "mysite.settings",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}",
             "PYTHONUNBUFFERED": "1",
         }
@@ -94,8 +95,7 @@ class Project:
             done = subprocess.run(
                 ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
                 cwd=self.directory,
-                env=self.environment
-                | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+                env=self.environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
