@@ -88,24 +88,6 @@ class Project:
         """Run ``manage.py``, and return what it wrote to standard output."""
         return self._run(sys.executable, "manage.py", *arguments)
 
-    def follow(self, block: Block) -> int:
-        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
-        code = 0
-        for _, command, shown in block.commands():
-            done = subprocess.run(
-                ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
-                cwd=self.directory,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
-            code = done.returncode
-        return code
-
     @contextmanager
     def running(self, *names: str) -> Iterator[dict[str, Process]]:
         """Start the processes of section 6."""
@@ -142,6 +124,24 @@ class Project:
 
     def append(self, name: str, text: str) -> None:
         self.write(name, f"{(self.directory / name).read_text(encoding='utf-8')}\n{text}")
+
+    def follow(self, block: Block) -> int:
+        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
+        code = 0
+        for _, command, shown in block.commands():
+            done = subprocess.run(
+                ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
+                cwd=self.directory,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
+            code = done.returncode
+        return code
 
     def _run(self, *command: str, **environment: str) -> str:
         done = subprocess.run(
