@@ -15,6 +15,7 @@ from typing import Any
 
 from project.stack.process import Process, says
 from project.stack.stack import WORKER, WORKER_BIN
+from tests.support.how_to import Block
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
@@ -59,6 +60,7 @@ class Project:
         }
         self.environment = inherited | {
             "DJANGO_SETTINGS_MODULE": "mysite.settings",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}",
             "PYTHONUNBUFFERED": "1",
         }
@@ -122,6 +124,24 @@ class Project:
 
     def append(self, name: str, text: str) -> None:
         self.write(name, f"{(self.directory / name).read_text(encoding='utf-8')}\n{text}")
+
+    def follow(self, block: Block) -> int:
+        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
+        code = 0
+        for _, command, shown in block.commands():
+            done = subprocess.run(
+                ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
+                cwd=self.directory,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
+            code = done.returncode
+        return code
 
     def _run(self, *command: str, **environment: str) -> str:
         done = subprocess.run(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from django_celery_results.models import TaskResult as StoredResult
 from dispatch.api import InvalidArguments, UnknownTask
 from dispatch.api import task_finished as dispatch_task_finished
 from dispatch.models import OutboxMessage
+from tests.support.how_to import blocks
 from tests.support.registry import ARGUMENTS, TASK, make_queue, make_registry
 
 pytest.importorskip("django.tasks", reason="Django has tasks from 6.0 on")
@@ -244,3 +247,19 @@ def test_djangos_signals_tell_that_a_task_was_enqueued_and_that_it_has_finished(
     assert enqueued == (task_enqueued, "DispatchBackend", result)
     assert finished[:2] == (task_finished, "DispatchBackend")
     assert (finished[2].id, finished[2].return_value) == (result.id, 42)
+
+
+def test_its_how_to_works_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, declaration, call, question = (block.text for block in blocks("django-tasks"))
+    names: dict[str, Any] = {}
+    exec(setting, names)
+    for name, text in (("notes", ""), ("notes.tasks", declaration)):
+        module = ModuleType(name)
+        exec(text, vars(module))
+        monkeypatch.setitem(sys.modules, name, module)
+    with override_settings(TASKS=names["TASKS"]):
+        exec(call, names)
+        assert settle(names["result"], "SUCCESS", {"summary": "Cats sleep."}).task_name == TASK
+        refresh, told = question.splitlines()
+        exec(refresh, names)
+        assert eval(told, names) == ("SUCCESSFUL", {"summary": "Cats sleep."})
