@@ -125,7 +125,8 @@ def credit(folder, seen):
     suppressed = sent(note)
     Folder.objects.create()
     Folder.objects.all().delete()
-    answer([saved, suppressed, [*OutboxMessage.objects.filter(object_model="notes.folder").values_list("kwargs", flat=True)]])
+    kept = OutboxMessage.objects.filter(object_model="notes.folder")
+    answer([saved, suppressed, [message.kwargs for message in kept]])
     """,
     )
     [[name, options, arguments]] = saved

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def test_its_query_finds_what_was_sent_for_an_object(project: Project) -> None:
     imported, query = QUERY.text.split("\n\n")
     found = project.run(
-        f"""
+        """
     for title in "AB":
         note = Note.objects.create(title=title, body="Cats sleep.")
     OutboxMessage.objects.filter(object_pk=note.pk).update(object_pk="42")
