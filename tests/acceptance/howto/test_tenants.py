@@ -38,6 +38,10 @@ ONE_TENANT = """
 call_command("migrate_schemas", "--shared", verbosity=0)
 Owner.objects.create(schema_name="ada", name="ada")
 """
+STATUSES = """
+with schema_context("ada"):
+    print(*OutboxMessage.objects.values_list("status", flat=True))
+"""
 
 
 @pytest.fixture
@@ -82,11 +86,7 @@ def test_each_tenants_own_relay_and_collector_run_until_they_are_stopped(
         process.start()
         try:
             process.wait_ready()
-            statuses = """
-            with schema_context("ada"):
-                print(*OutboxMessage.objects.values_list("status", flat=True))
-            """
-            assert eventually(lambda: run(environment, statuses) == ["published"])
+            assert eventually(lambda: run(environment, STATUSES) == ["published"])
         finally:
             assert process.stop() == 0, process.tail()
 
