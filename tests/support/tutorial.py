@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,47 @@ class Project:
     def manage(self, *arguments: str) -> str:
         """Run ``manage.py``, and return what it wrote to standard output."""
         return self._run(sys.executable, "manage.py", *arguments)
+
+    def shell(self, command: str, *, where: str = ".", worker: bool = False, expect: int = 0) -> str:
+        """Run a line of a page in its reader's shell, with one of the two virtualenvs; return its output."""
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.directory / where,
+            env=self._activated(worker=worker),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == expect, f"{command}\n{done.stdout}"
+        return done.stdout
+
+    @contextmanager
+    def started(
+        self, command: str, ready: str, *, where: str = ".", worker: bool = False
+    ) -> Iterator[Process]:
+        """Start a line of a page, which runs until it is stopped; it ends well when it is asked to."""
+        process = Process(
+            command,
+            ["sh", "-c", f"exec env {command}"],
+            log=self.directory / f"{uuid.uuid4()}.log",
+            ready=says(ready),
+            env=self._activated(worker=worker),
+            cwd=self.directory / where,
+        )
+        try:
+            process.start()
+            process.wait_ready()
+            yield process
+        finally:
+            code = process.stop()
+        assert code == 0, process.tail()
+
+    def _activated(self, *, worker: bool) -> dict[str, str]:
+        environment = self.worker_environment if worker else self.environment
+        binaries = WORKER_BIN if worker else Path(sys.executable).parent
+        return environment | {"PATH": f"{binaries}{os.pathsep}{environment['PATH']}", "PYTHONUNBUFFERED": "1"}
 
     @contextmanager
     def running(self, *names: str) -> Iterator[dict[str, Process]]:
