@@ -61,7 +61,6 @@ class Project:
         }
         self.environment = inherited | {
             "DJANGO_SETTINGS_MODULE": "mysite.settings",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}",
             "PYTHONUNBUFFERED": "1",
         }
@@ -91,18 +90,18 @@ class Project:
 
     def shell(self, command: str, *, where: str = ".", worker: bool = False, expect: int = 0) -> str:
         """Run a line of a page in its reader's shell, with one of the two virtualenvs; return its output."""
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=self.directory / where,
-            env=self._activated(worker=worker),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self._in_shell(command, where=where, worker=worker)
         assert done.returncode == expect, f"{command}\n{done.stdout}"
         return done.stdout
+
+    def follow(self, block: Block) -> int:
+        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
+        code = 0
+        for _, command, shown in block.commands():
+            done = self._in_shell(f"(exit {code}); {command}")  # for the page's `echo $?`
+            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
+            code = done.returncode
+        return code
 
     @contextmanager
     def started(
@@ -124,11 +123,6 @@ class Project:
         finally:
             code = process.stop()
         assert code == 0, process.tail()
-
-    def _activated(self, *, worker: bool) -> dict[str, str]:
-        environment = self.worker_environment if worker else self.environment
-        binaries = WORKER_BIN if worker else Path(sys.executable).parent
-        return environment | {"PATH": f"{binaries}{os.pathsep}{environment['PATH']}", "PYTHONUNBUFFERED": "1"}
 
     @contextmanager
     def running(self, *names: str) -> Iterator[dict[str, Process]]:
@@ -167,23 +161,24 @@ class Project:
     def append(self, name: str, text: str) -> None:
         self.write(name, f"{(self.directory / name).read_text(encoding='utf-8')}\n{text}")
 
-    def follow(self, block: Block) -> int:
-        """Run the commands of a block, compare the output that it shows, and return the last exit code."""
-        code = 0
-        for _, command, shown in block.commands():
-            done = subprocess.run(
-                ["sh", "-c", f"(exit {code}); {command}"],  # for the page's `echo $?`
-                cwd=self.directory,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.stdout == shown if shown else done.returncode == 0, f"$ {command}\n{done.stdout}"
-            code = done.returncode
-        return code
+    def _in_shell(
+        self, command: str, *, where: str = ".", worker: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.directory / where,
+            env=self._activated(worker=worker),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def _activated(self, *, worker: bool) -> dict[str, str]:
+        environment = self.worker_environment if worker else self.environment
+        binaries = WORKER_BIN if worker else Path(sys.executable).parent
+        return environment | {"PATH": f"{binaries}{os.pathsep}{environment['PATH']}", "PYTHONUNBUFFERED": "1"}
 
     def _run(self, *command: str, **environment: str) -> str:
         done = subprocess.run(

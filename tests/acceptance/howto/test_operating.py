@@ -5,11 +5,13 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import shutil
 from importlib import import_module
 
 import pytest
 import yaml
 
+from tests.support import servers
 from tests.support.how_to import blocks
 from tests.support.stacks import eventually
 from tests.support.tutorial import Project
@@ -101,6 +103,8 @@ def test_each_broker_takes_the_rights_of_its_accounts(project: Project) -> None:
     )
     project.run('Queue.objects.create(name="letters", broker="rabbit"); answer(None)')
     for_redis, for_rabbitmq = ACL.text.splitlines()
+    if not shutil.which("redis-cli"):
+        servers.missing("no redis-cli was found")
     client = f"redis-cli -u {project.urls['redis://127.0.0.1:6379/0']}"
     try:
         assert set(project.shell(for_redis.replace("redis-cli", client)).split()) == {"OK"}

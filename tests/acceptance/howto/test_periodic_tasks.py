@@ -6,7 +6,6 @@ from importlib.metadata import requires
 
 import pytest
 
-from project.stack import Process
 from tests.support.how_to import blocks
 from tests.support.stacks import eventually
 from tests.support.tutorial import Project
@@ -28,7 +27,7 @@ answer(len(found) > 1 and [*found.distinct()])
 
 
 def test_a_periodic_task_becomes_messages_of_the_outbox(project: Project) -> None:
-    assert [command for _, command, _ in INSTALL.commands()] == ["pip install 'PATH-OF-THE-CHECKOUT[beat]'"]
+    assert [command for _, command, _ in INSTALL.commands()] == ["pip install 'django-celery-dispatch[beat]'"]
     [extra] = [each for each in requires("django-celery-dispatch") or () if "extra == 'beat'" in each]
     assert extra.startswith("django-celery-beat>=")
     project.append("mysite/settings.py", SETTINGS.text)
@@ -37,13 +36,7 @@ def test_a_periodic_task_becomes_messages_of_the_outbox(project: Project) -> Non
     (_, migrate, _), (_, beat, _) = RUN.commands()
     project.manage(*migrate.removeprefix("python manage.py ").split())
     project.run(EACH_SECOND)
-    environment = {k: v for k, v in project.environment.items() if k != "DJANGO_SETTINGS_MODULE"}
-    log = project.directory / "beat.log"
-    process = Process("beat", ["sh", "-c", f"exec {beat}"], log=log, env=environment, cwd=project.directory)
-    process.start()
-    try:
+    with project.started(f"-u DJANGO_SETTINGS_MODULE {beat}", "is starting."):
         sent = eventually(lambda: project.run(SENT))
-    finally:
-        process.stop()
     name, kwargs = "worker.tasks.llm.summarize_note", '{"note_id":"1","text":"Cats sleep."}'
     assert sent == [["periodic task Often", name, kwargs, "llm", "pending"]]
