@@ -23,6 +23,7 @@ from dispatch.admin.message_filters import StatusFilter, TimeFilter
 from dispatch.admin.message_window import START, Window
 from dispatch.models import OutboxMessage
 from dispatch.models.database import schema_name
+from dispatch.models.outbox_message import of_object
 
 
 class LogList(ChangeList):
@@ -70,7 +71,7 @@ class LogList(ChangeList):
             return message_window.of_messages(found, "created_at", start, found)
         rows = self.root_queryset
         if asked.get("object_model") and asked.get("object_pk"):
-            rows = rows.filter(object_model=asked["object_model"], object_pk=asked["object_pk"])
+            rows = rows.filter(of_object([asked["object_model"]], asked["object_pk"]))
             return message_window.of_messages(rows, "created_at", start, found)
         if column := message_window.INDEXED_BY.get(status):
             rows = rows.filter(**lifecycle_status.CONDITIONS[status])
@@ -98,7 +99,7 @@ def sought(term: str) -> Sought:
     """
     model, _space, pk = term.replace(":", " ").rpartition(" ")
     if model and links.find(model.strip()) is not None:
-        return Sought(Q(object_model=model.strip().lower(), object_pk=pk))
+        return Sought(of_object([model.strip().lower()], pk))
     if (task_id := message_window.as_uuid(term)) is not None:
         return Sought(Q(pk=task_id) | _of_object(str(task_id)))
     if not term.isdecimal() and (names := _task_names(term)):
@@ -156,7 +157,7 @@ def object_url(viewer: Viewer, message: OutboxMessage) -> str:
 
 def _of_object(pk: str) -> Q:
     labels = [model._meta.label_lower for model in apps.get_models()]  # the index begins with the model
-    return Q(object_model__in=labels, object_pk=pk)
+    return of_object(labels, pk)
 
 
 def _task_names(part: str) -> list[str]:

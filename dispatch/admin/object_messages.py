@@ -17,7 +17,7 @@ from dispatch.admin.links import Link
 from dispatch.admin.tables import Table
 from dispatch.models import OutboxMessage
 from dispatch.models.database import schema_name
-from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.models.outbox_message import OutboxQuerySet, of_object
 
 COLUMNS = (_("task"), _("status"), _("sent by"), _("enqueued"))
 
@@ -49,8 +49,7 @@ class DispatchedAdmin(base.ModelAdmin):
 def messages_of(instance: Model, trigger: str = "") -> OutboxQuerySet:
     """Return the messages that were sent for an object, by one trigger or by all, newest first."""
     rows = OutboxMessage.objects.filter(
-        object_model__in=_labels(type(instance)),
-        object_pk=str(instance.pk),
+        of_object(_labels(type(instance)), str(instance.pk)),
         object_schema=schema_name(instance._state.db or DEFAULT_DB_ALIAS),
     )
     if trigger:

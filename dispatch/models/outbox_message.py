@@ -6,6 +6,7 @@ import datetime as dt
 import secrets
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.db import models
@@ -30,6 +31,15 @@ def new_task_id() -> uuid.UUID:
     _last = max(time.time_ns() * PARTS // 1_000_000, _last + 1)
     milliseconds, part = divmod(_last, PARTS)
     return uuid.UUID(int=milliseconds << 80 | 7 << 76 | part << 64 | 2 << 62 | secrets.randbits(62))
+
+
+def of_object(labels: Iterable[str], pk: str | None = None) -> Q:
+    """Return the condition of messages of an object, or of all objects of these models.
+
+    The index has no messages without an object, and SQLite wants to be told that none of them is sought.
+    """
+    found = Q(object_model__gt="", object_model__in=[*labels])
+    return found if pk is None else found & Q(object_pk=pk)
 
 
 class OutboxQuerySet(models.QuerySet["OutboxMessage"]):
@@ -202,7 +212,11 @@ class OutboxMessage(models.Model):
                 fields=["coalesce_key", "created_at"],
                 name="dispatch_outbox_coalesce",
             ),
-            models.Index(fields=["object_model", "object_pk"], name="dispatch_outbox_object"),
+            PartialIndex(
+                where={"object_model__gt": ""},
+                fields=["object_model", "object_pk"],
+                name="dispatch_outbox_object",
+            ),
         )
 
     def __str__(self) -> str:

@@ -11,7 +11,6 @@ import random
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import starmap
 from typing import Any, NamedTuple
 
 from django.db import connections, models, transaction
@@ -47,8 +46,8 @@ class Claimed(NamedTuple):
     coalesce_key: str
     broker: str
     queue: str
-    lease_token: uuid.UUID
     due: float
+    lease_token: uuid.UUID
     odd: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -56,7 +55,7 @@ class Claimed(NamedTuple):
 
 
 #: What is read of each column, in that order.
-_COLUMNS: dict[str, Any] = {name: name for name in Claimed._fields if name != "odd"}
+_COLUMNS: dict[str, Any] = {name: name for name in Claimed._fields if name not in ("lease_token", "odd")}
 _COLUMNS["due"] = Epoch("available_at")
 for _name in ("options", "headers"):  # as they stand there, instead of parsed
     _COLUMNS[_name] = ExpressionWrapper(F(_name), models.TextField())
@@ -128,7 +127,7 @@ def claim(
         left -= take(due.order_by(*ORDER)[:left], token, lease)
         if not left:
             break
-    return _read(_taken(using, token)) if left < limit else []
+    return _read(using, token) if left < limit else []
 
 
 def any_due(using: str) -> bool:
@@ -188,17 +187,19 @@ def _take_at_once(due: OutboxQuerySet, token: uuid.UUID, lease: float) -> list[C
     )
     table = connection.ops.quote_name(OutboxMessage._meta.db_table)
     # The rows that the UPDATE returns are read under the table's name. FOR UPDATE is Django's within transactions only.
+    # No flush to the disk is waited for: rows whose claim a crash of the server takes back are pending, as before it.
     claiming = (  # names of this model only
         f"UPDATE {table} SET status = %s, lease_token = %s, lease_expires_at = CLOCK_TIMESTAMP() + %s "  # noqa: S608
-        f"WHERE status = %s AND id = ANY(ARRAY({sought} FOR UPDATE SKIP LOCKED)) RETURNING *"
+        f"WHERE status = %s AND id = ANY(ARRAY({sought} FOR UPDATE SKIP LOCKED)) "
+        "AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off' RETURNING *"
     )
     given: list[Any] = [Status.CLAIMED, token, dt.timedelta(seconds=lease), Status.PENDING]
     with connection.cursor() as cursor:
         cursor.execute(f"WITH {table} AS ({claiming}) {read}", [*given, *sought_parameters, *read_parameters])
         try:
-            return [*starmap(Claimed, cursor.fetchall())]
+            return [Claimed._make((*row, token, ())) for row in cursor.fetchall()]
         except UNREADABLE:
-            return _read(_taken(due.db, token))
+            return _read(due.db, token)
 
 
 def _take_locked(due: OutboxQuerySet, token: uuid.UUID, lease: float) -> int:
@@ -232,22 +233,23 @@ def _sql(rows: QuerySet[Any, Any]) -> tuple[str, Sequence[Any]]:
     return found
 
 
-def _read(rows: OutboxQuerySet) -> list[Claimed]:
+def _read(using: str, token: uuid.UUID) -> list[Claimed]:
     """Return the rows, of an odd one without the columns that Python cannot hold: who reads it says so."""
+    rows = _taken(using, token)
     try:
-        return [*starmap(Claimed, rows.values_list(*_COLUMNS.values()))]
+        return [Claimed._make((*row, token, ())) for row in rows.values_list(*_COLUMNS.values())]
     except UNREADABLE:
-        odd_ids.mend(rows.db)
-        return [row for pk in rows.values_list("pk", flat=True) for row in _readable(rows.db, pk)]
+        odd_ids.mend(using)
+        return [row for pk in rows.values_list("pk", flat=True) for row in _readable(using, pk, token)]
 
 
-def _readable(using: str, pk: uuid.UUID) -> list[Claimed]:
+def _readable(using: str, pk: uuid.UUID, token: uuid.UUID) -> list[Claimed]:
     """Return the row; nothing, if it was deleted meanwhile."""
     row = OutboxMessage.objects.using(using).filter(pk=pk)
     found = {name: _values(row.values_list(column, flat=True)) for name, column in _COLUMNS.items()}
     values: dict[str, Any] = {name: next(iter(column), None) for name, column in found.items()}
     odd = tuple(name for name, column in found.items() if not column)
-    return [Claimed(**values, odd=odd)] if found["pk"] else []
+    return [Claimed(**values, lease_token=token, odd=odd)] if found["pk"] else []
 
 
 def _values(column: Iterable[Any]) -> list[Any]:

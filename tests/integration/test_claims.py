@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from dispatch.api import Call, send_many, send_task
@@ -64,6 +64,22 @@ def test_the_claim_is_of_the_kind_that_the_database_does_well() -> None:
     assert statements.count("UPDATE") - statements.count("FOR UPDATE") == 1
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="others have no such setting")
+def test_a_claim_waits_for_no_disk_and_what_follows_it_does() -> None:
+    def setting() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    send_task(TASK, kwargs=ARGUMENTS)
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+    with transaction.atomic():  # which keeps what the claim's own would take back
+        assert len(claim("default", 10, lease=60)) == 1
+        assert setting() == "off"
+    assert setting() == "on"
+
+
 def test_a_row_that_another_transaction_holds_is_skipped_not_waited_for() -> None:
     if not connection.features.has_select_for_update_skip_locked:
         # SQLite has one writer: the other relay's claim is over before this one begins
@@ -74,8 +90,6 @@ def test_a_row_that_another_transaction_holds_is_skipped_not_waited_for() -> Non
     locked, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        from django.db import transaction
-
         with transaction.atomic():
             list(OutboxMessage.objects.select_for_update().filter(pk=held.pk))
             locked.set()
@@ -92,8 +106,6 @@ def test_a_row_that_another_transaction_holds_is_skipped_not_waited_for() -> Non
 
 
 def test_a_transaction_that_commits_late_is_not_passed_over() -> None:
-    from django.db import transaction
-
     inserted, later_is_claimed = threading.Event(), threading.Event()
     ids: list[object] = []
 

@@ -7,7 +7,6 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
@@ -15,7 +14,7 @@ from django.utils import timezone
 
 from dispatch.management.subcommands import USAGE, Options
 from dispatch.models import OutboxMessage
-from dispatch.models.outbox_message import OutboxQuerySet
+from dispatch.models.outbox_message import OutboxQuerySet, of_object
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 #: Days: so long ago every database has a date.
@@ -111,5 +110,4 @@ def _conditions(options: Options) -> list[Q]:
 
 def _of_object(text: str) -> Q:
     model, has_pk, pk = text.partition(":")
-    condition: dict[str, Any] = {"object_model": model.lower()}
-    return Q(**condition, object_pk=pk) if has_pk else Q(**condition)
+    return of_object([model.lower()], pk if has_pk else None)

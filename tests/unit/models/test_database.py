@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from dispatch.models import OutboxMessage, Queue, RegistryVersion
 from dispatch.models.database import PartialIndex, database_now, estimated_rows
+from dispatch.models.outbox_message import of_object
 
 pytestmark = pytest.mark.django_db
 PENDING = "dispatch_outbox_pending"
@@ -128,6 +129,17 @@ def test_an_index_ends_at_the_databases_clock():
     assert (
         "Index Cond: (available_at <= statement_timestamp())" in rows.order_by("available_at", "id").explain()
     )
+
+
+@pytest.mark.parametrize("pk", ["42", None])
+def test_the_messages_of_an_object_are_found_by_their_index_which_holds_no_others(pk):
+    OutboxMessage.objects.create(task_name="a", object_model="notes.note", object_pk="42")
+    rows = OutboxMessage.objects.filter(of_object(["notes.note", "notes.tag"], pk))
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "dispatch_outbox_object" in rows.explain()
+    assert rows.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
