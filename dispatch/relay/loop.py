@@ -89,8 +89,12 @@ class Relay:
                     self._pause()
 
     def _has_work(self) -> bool:
-        """Tell whether a round is due: while there is no message, one a second, for a look costs less."""
-        if self._is_idle and not self._is_busy and time.monotonic() - self._swept < SWEEP_EVERY:
+        """Tell whether a round is due: while there is no message, one a second, for a look costs less.
+
+        What is old is deleted as fast as beside messages: each step of that is a round.
+        """
+        is_swept = time.monotonic() - self._swept < SWEEP_EVERY
+        if self._is_idle and is_swept and not self._is_busy and not self._pruner.is_due:
             self._is_idle = not any_due(self.using)
             return not self._is_idle
         return True

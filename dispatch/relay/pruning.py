@@ -26,11 +26,16 @@ class Pruner:
         self._walk: Pruning | None = None
         self._not_before = 0.0
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a step."""
+        return time.monotonic() >= self._not_before
+
     def go_on(self) -> None:
         """Take a step if it is time for one. What the database raises is told, and stops no publishing."""
-        began = time.monotonic()
-        if began < self._not_before:
+        if not self.is_due:
             return
+        began = time.monotonic()
         try:
             self._step()
         except (DatabaseError, InterfaceError) as error:

@@ -12,9 +12,9 @@ from django.db import OperationalError, connection, connections, transaction
 
 from dispatch.api import send_task
 from dispatch.models import OutboxMessage
-from dispatch.outbox import requeue
+from dispatch.outbox import requeue, retention
 from dispatch.outbox.retention import Pruning
-from dispatch.relay import Relay, pruning
+from dispatch.relay import Relay, loop, pruning
 from dispatch.relay.claims import claim
 from tests.support.databases import elsewhere
 from tests.support.old_messages import left, message
@@ -48,6 +48,17 @@ def test_the_relay_prunes_in_passing_and_then_rests(relay: Relay) -> None:
     later = message("published", 8)
     relay.drain()
     assert left() == {*kept, later}
+
+
+def test_an_idle_relay_prunes_a_step_after_the_other(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SWEEP_EVERY", 3600.0)
+    monkeypatch.setattr(retention, "STEP", 2)
+    monkeypatch.setattr(pruning, "SHARE", 1.0)
+    for _ in range(7):
+        message("published", 8)
+    while relay._has_work():
+        relay._batch()
+    assert left() == set()
 
 
 def test_however_long_a_walk_took_the_next_one_begins_a_minute_later(
