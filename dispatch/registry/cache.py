@@ -191,6 +191,7 @@ class Cache:
                 return known  # another thread looked while this one waited
             return self._refresh(connection, place, known)
         except SynchronousOnlyOperation:  # the caller's own query is about to say so
+            self._looked.pop(place, None)
             return EMPTY if known is None else known
         except (DatabaseError, InterfaceError) as error:
             if known is None:
@@ -205,16 +206,17 @@ class Cache:
             self._lock.release()
 
     def _refresh(self, connection: Any, place: Place, known: Snapshot | None) -> Snapshot:
+        self._looked[place] = time.monotonic()  # before reading: what is committed meanwhile takes it back
         snapshot = self._read(connection, place, known)
         if known not in (None, EMPTY, snapshot) and connection.in_atomic_block:
             # It may be an older view than the others', under repeatable read: it is this connection's alone.
+            self._looked.pop(place, None)
             self._own.setdefault(connection, {})[place[1]] = _View(snapshot, time.monotonic())
             return snapshot
         self._shared.pop(place, None)
         if len(self._shared) >= MOST_PLACES:
             self._shared.pop(next(iter(self._shared)))
         self._shared[place] = snapshot
-        self._looked[place] = time.monotonic()
         return snapshot
 
     def _read(self, connection: Any, place: Place, known: Snapshot | None) -> Snapshot:

@@ -15,6 +15,7 @@ from dispatch import registry
 from dispatch.api import send_task
 from dispatch.exceptions import TaskDisabled, UnknownTask
 from dispatch.models import Binding, Exchange, Manifest, Queue, Route, TaskDefinition
+from dispatch.registry.cache import Cache, cache
 from dispatch.registry.snapshot_loader import load
 from tests.support.databases import elsewhere
 from tests.support.registry import (
@@ -114,6 +115,21 @@ def test_a_change_of_this_process_is_seen_whatever_the_ttl(ttl: Callable[[float]
     registry.current()
     make_task("another")
     assert "another" in known_tasks()
+
+
+def test_a_change_that_is_committed_while_another_thread_looks_is_seen_at_once(
+    ttl: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*asked: Any) -> Any:
+        found = Cache._read(cache, *asked)
+        if not found.tasks:
+            elsewhere(lambda: make_task("meanwhile"))
+        return found
+
+    ttl(3600)
+    monkeypatch.setattr(cache, "_read", read)
+    assert known_tasks() == set()
+    assert known_tasks() == {"meanwhile"}
 
 
 def test_after_the_ttl_only_the_version_is_asked() -> None:
