@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,7 +16,7 @@ from django.utils import timezone
 from dispatch import registry
 from dispatch.api import send_task
 from dispatch.exceptions import TaskDisabled, UnknownTask
-from dispatch.models import Binding, Exchange, Manifest, Queue, Route, TaskDefinition
+from dispatch.models import Binding, Exchange, Manifest, Queue, RegistryVersion, Route, TaskDefinition
 from dispatch.registry.cache import Cache, cache
 from dispatch.registry.snapshot_loader import load
 from tests.support.databases import elsewhere
@@ -130,6 +132,26 @@ def test_a_change_that_is_committed_while_another_thread_looks_is_seen_at_once(
     monkeypatch.setattr(cache, "_read", read)
     assert known_tasks() == set()
     assert known_tasks() == {"meanwhile"}
+
+
+def test_a_look_that_was_in_vain_or_in_a_transaction_counts_for_nobody_else(
+    ttl: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*asked: Any) -> Any:
+        raise SynchronousOnlyOperation
+
+    make_registry()
+    registry.current()
+    ttl(3600)
+    cache._looked.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_read", refuse)
+        registry.current()
+    assert not cache._looked
+    RegistryVersion.objects.update(token=uuid.uuid4())  # as another process does
+    with transaction.atomic():
+        registry.current()
+        assert not cache._looked
 
 
 def test_after_the_ttl_only_the_version_is_asked() -> None:

@@ -19,7 +19,7 @@ class Block:
     @property
     def file(self) -> str:
         """The name of the file that the first line, a comment, says this is."""
-        return re.match(r"# ([\w./-]+)", self.text)[1]  # type: ignore[index]
+        return re.match(r"# ([\w./-]+)", self.text)[1]
 
     def commands(self, prompt: str = "()") -> Iterator[tuple[str, str, str]]:
         """Yield what stands before each ``$``, the command, and the output that is shown for it, "" where none is."""

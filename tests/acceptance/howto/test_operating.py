@@ -38,7 +38,7 @@ def test_its_processes_are_alive_while_they_run(project: Project) -> None:
     services = yaml.safe_load(COMPOSE.text)["services"]
     procfile = dict(re.findall(r"^(\w+): (.*)$", PROCFILE.text, re.MULTILINE))
     unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.optionxform = str
     unit.read_string(UNIT.text)
     assert procfile["relay"] == unit["Service"]["ExecStart"].replace("/srv/web/.venv/bin/", "")
     assert services["relay"]["stop_grace_period"] == f"{unit['Service']['TimeoutStopSec']}s"

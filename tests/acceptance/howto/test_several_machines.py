@@ -56,9 +56,9 @@ def test_postgresql_and_its_driver_know_each_option() -> None:
     databases: dict[str, dict[str, object]] = {"default": {}}
     exec(OPTIONS, {"DATABASES": databases})
     address = servers.POSTGRESQL.require().replace("postgres://", "postgresql://")
-    with psycopg.connect(address, **databases["default"]["OPTIONS"]) as connection:  # type: ignore[arg-type]
+    with psycopg.connect(address, **databases["default"]["OPTIONS"]) as connection:
         for name, value in lines:
-            connection.execute(f"SET LOCAL {name} = '{value}'")  # type: ignore[call-overload]
+            connection.execute(f"SET LOCAL {name} = '{value}'")
         known = connection.execute(
             "SELECT count(*) FROM pg_settings WHERE name = ANY(%s)", [[name for name, _ in lines]]
         )

@@ -40,7 +40,7 @@ def table_as_form() -> dict[str, Any]:
     for value in (value for field, value in ROWS if field == "Argument"):
         parameter, source, column = re.fullmatch(
             r"`(\w+)` ← (primary key|field)(?: `(\w+)`)?", value
-        ).groups()  # type: ignore[union-attr]
+        ).groups()
         source = {"primary key": "pk", "field": "field"}[source]
         arguments.append({"parameter": parameter, "source": source, "value": column or ""})
     return {
@@ -51,7 +51,7 @@ def table_as_form() -> dict[str, Any]:
         "watched": cells["Watched fields"].strip("`"),
         "task": cells["Task"].strip("`"),
         **lines("arguments", arguments),
-        **lines("conditions", [condition.groupdict()]),  # type: ignore[union-attr]
+        **lines("conditions", [condition.groupdict()]),
     }
 
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 NAMED, INSTALL, APP, MANIFEST, INSPECT, ROUTED, SETTINGS, OPTIONS, SYNC = blocks("worker")
 TEXT = (PAGES / "worker.md").read_text(encoding="utf-8")
-IN_CI = re.search(r"`(ROUTING_FILE=.* manifest .*)`", TEXT)[1]  # type: ignore[index]
-COPIED = re.search(r"Copy `worker/(.*)` and `worker/(.*)`, and", TEXT).groups()  # type: ignore[union-attr]
+IN_CI = re.search(r"`(ROUTING_FILE=.* manifest .*)`", TEXT)[1]
+COPIED = re.search(r"Copy `worker/(.*)` and `worker/(.*)`, and", TEXT).groups()
 TASK_IMPORTS = """
 from typing import Annotated, Any
 from pydantic import Field
@@ -82,7 +82,7 @@ def test_the_worker_to_copy_from_is_as_it_says(project: Project) -> None:
     project.shell(IN_CI, worker=True)
     [(_, command, shown)] = SYNC.commands()
     assert project.shell(command) == shown
-    options = json.loads(re.search(r"'(.*)'", OPTIONS.text)[1])  # type: ignore[index]
+    options = json.loads(re.search(r"'(.*)'", OPTIONS.text)[1])
     conf = {"broker_transport_options": options}
     project.append("mysite/settings.py", f'DISPATCH["BROKERS"]["default"]["CONF"] = {conf}\n')
     sent = project.run("""
